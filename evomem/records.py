@@ -302,9 +302,14 @@ def _checked_recalled(recalled: object) -> tuple[str, ...]:
     return ids
 
 
+NO_METADATA: Mapping[str, Any] = MappingProxyType({})
+
+
 def _checked_metadata(metadata: object) -> Mapping[str, Any]:
     if not isinstance(metadata, Mapping):
         raise TurnError(f"metadata must be a mapping, got {type(metadata).__name__}")
+    if not metadata:  # as in most turns of a chat
+        return NO_METADATA
     for key in metadata:
         check_string("metadata key", key, MAX_LABEL)
     try:

@@ -84,7 +84,9 @@ def postgres() -> Iterator[str]:
         folder = tempfile.mkdtemp(prefix="evomem", dir=TEMPORARY)
         server = pgserver.get_server(folder, cleanup_mode="delete")
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-        connection.execute("ALTER SYSTEM SET fsync = off")  # no power is cut in these tests
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):  # no power is cut here
+            connection.execute(f"ALTER SYSTEM SET {setting} = off")
+        connection.execute("ALTER SYSTEM SET autovacuum = off")  # of thousands of small tables
         connection.execute("SELECT pg_reload_conf()")
     yield server.get_uri()
     server.cleanup()

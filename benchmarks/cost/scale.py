@@ -3,32 +3,42 @@
     python -m benchmarks scale --seeds seeds.npz --corpora FOLDER --out benchmarks/results/scale.json
     python -m benchmarks scale --seeds seeds.npz --part index large --index-device cuda   # on a GPU
 
+    python -m benchmarks scale --part texts --encoder mini --corpora FOLDER --texts FOLDER
+
 Stored vectors replace the encoder, so the figures cover the log, the index and everything between them
-and `Memory`. Texts are generated. Files are in the page cache throughout.
+and `Memory`, and texts are generated; in the parts `texts` and `text-memories`, an encoder reads real
+texts. Files are in the page cache throughout.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import json
 import os
+import subprocess
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 import evomem
+from benchmarks.cost.scale_corpus import TOKENS, Corpus, write_corpus
+from benchmarks.cost.scale_encoded import fill_memories, grow
 from benchmarks.cost.scale_others import OTHERS, K, measure, percentiles
 from benchmarks.cost.scale_vectors import Stored, Texts, grown, nearest, seeds
 from benchmarks.reporting.output import positive, progress_bar, setting, table, write_json
+from evomem.encoder import BatchEncoder
 from evomem.memory_view import Mode
+from evomem.plugins import load_encoder
 from evomem.records import Turn
 from evomem.rows import Rows
 from evomem.state import Vectors
@@ -37,10 +47,14 @@ from evomem_stores.vectors.device_copy import Device
 from evomem_stores.vectors.shard import Shard
 
 Figures = dict[str, Any]
+Part = tuple[str, Callable[[], Iterable[Figures]]]
+"""The name of a part, and the function that measures it."""
 INDEX_SIZES = (50_000, 100_000, 200_000, 1_000_000)
 LARGE_MEMORIES = ("200000x500", "1000000x40")  # turns x tokens per turn
 MODES: tuple[Mode, ...] = ("evolvable", "lexical", "hybrid")
 PARTS = ("index", "large", "small", "others")
+TEXT_PARTS = ("texts", "text-memories")
+TOKEN_STEPS = (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
 SPARE_VECTORS = 2000  # for turns that are added during measurements
 REPEATS = 300  # sequential adds, and searches of cold memories
 CONCURRENT_SECONDS = 10  # duration of the measurement with several threads
@@ -49,10 +63,34 @@ BATCH = 8192  # turns per call of `add_many`
 
 def main(argv: Sequence[str]) -> int:
     """Run the benchmark; return 0."""
-    options = _parser().parse_args(argv)
-    options.part = options.part or PARTS
-    turns, questions = seeds(options.seeds, options.corpora)
-    questions = questions[: options.questions]
+    options = _options(argv)
+    result: Figures = setting("scale", argv)
+    if options.resume:
+        result = {**json.loads(options.out.read_text("utf-8")), **result}
+    with progress_bar() as bar, tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        parts: list[Part] = []
+        if set(PARTS).intersection(options.part):
+            turns, questions = seeds(options.seeds, options.corpora)
+            result["dim"] = turns.shape[1]
+            parts += _vector_parts(options, turns, questions[: options.questions], Path(folder))
+        if set(TEXT_PARTS).intersection(options.part):
+            parts += _text_parts(options, Path(folder))
+        if options.index_device:
+            result["index_device"] = _device_name(options.index_device)
+        for name, run in bar.track([part for part in parts if part[0] in options.part]):
+            for figures in run():
+                result.setdefault(name, []).append(figures)
+                bar.console.print(f"\n{name}\n{_figures_table(figures)}", highlight=False)
+                if options.out:  # write after each step, in case the run is interrupted
+                    write_json(options.out, result)
+    print(_page(result))
+    return 0
+
+
+def _vector_parts(
+    options: argparse.Namespace, turns: Vectors, questions: Vectors, folder: Path
+) -> list[Part]:
+    """Return the parts in which stored vectors replace the encoder."""
     sizes = [
         (int(size.split("x")[0]), int(size.split("x")[1]))
         for size in options.memory or LARGE_MEMORIES
@@ -63,37 +101,15 @@ def main(argv: Sequence[str]) -> int:
         "small": options.each,
         "others": options.others,
     }
-    vectors = grown(turns, max(needed[part] for part in options.part) + SPARE_VECTORS)
-    result: Figures = {**setting("scale", argv), "dim": turns.shape[1]}
-    if options.index_device:
-        result["index_device"] = _device_name(options.index_device)
-    with progress_bar() as bar, tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        parts = _parts(options, sizes, vectors, questions, Path(folder))
-        for name, run in bar.track([section for section in parts if section[0] in options.part]):
-            figures = run()
-            result.setdefault(name, []).append(figures)
-            bar.console.print(f"\n{name}\n{_figures_table(figures)}", highlight=False)
-            if options.out:  # write after each part, in case the run is interrupted
-                write_json(options.out, result)
-    print(_page(result))
-    return 0
-
-
-def _parts(
-    options: argparse.Namespace,
-    sizes: list[tuple[int, int]],
-    vectors: Vectors,
-    questions: Vectors,
-    folder: Path,
-) -> list[tuple[str, Callable[[], Figures]]]:
-    """Return the name of each part to measure and the function that measures it."""
+    largest = max(needed[part] for part in options.part if part in needed)
+    vectors = grown(turns, largest + SPARE_VECTORS)
     others = vectors[: options.others]
 
     def other(name: str) -> Figures:
         with tempfile.TemporaryDirectory(dir=folder) as place:
             return measure(name, others, questions, nearest(others, questions, K), Path(place))
 
-    return [
+    parts: list[tuple[str, Callable[[], Figures]]] = [
         *(
             ("index", partial(index, vectors[:size], questions, options.index_device))
             for size in options.index or INDEX_SIZES
@@ -115,18 +131,39 @@ def _parts(
         ("small", partial(small, folder / "small.db", vectors, options.memories, options.each)),
         *(("others", partial(other, name)) for name in OTHERS),
     ]
+    return [(name, lambda run=run: [run()]) for name, run in parts]  # type: ignore[misc]
+
+
+def _text_parts(options: argparse.Namespace, folder: Path) -> list[Part]:
+    """Return the parts in which an encoder reads real texts."""
+    sizes = [tokens // TOKENS for tokens in sorted(options.tokens or TOKEN_STEPS)]
+    counts = {"texts": sizes[-1], "text-memories": options.memories * options.each}
+    turns = max(counts[part] for part in options.part if part in counts)
+    encoder = cast(BatchEncoder, load_encoder(options.encoder))
+
+    def corpus() -> Corpus:
+        return write_corpus(options.texts or folder / "texts", options.corpora, turns)
+
+    def texts() -> Iterable[Figures]:
+        return grow(encoder, corpus(), sizes, options.folder or folder, options.questions)
+
+    def memories() -> Iterable[Figures]:
+        counts = options.memories, options.each
+        return [fill_memories(encoder, corpus(), *counts, folder, options.questions)]
+
+    return [("texts", texts), ("text-memories", memories)]
 
 
 def _page(result: Figures) -> str:
     """Return all figures as tables, one per part."""
     pages = []
-    for part in PARTS:
+    for part in (*PARTS, *TEXT_PARTS):
         rows = [row for row in result.get(part, ()) if "skipped" not in row]
         if rows:
             head = [part, *(str(next(iter(row.values()))) for row in rows)]
-            names = list(rows[0])[1:]
+            names = list(dict.fromkeys(name for row in rows for name in list(row)[1:]))
             pages.append(
-                table(head, [[name, *(_cell(row[name]) for row in rows)] for name in names])
+                table(head, [[name, *(_cell(row.get(name, "")) for row in rows)] for name in names])
             )
     skipped = [row for row in result.get("others", ()) if "skipped" in row]
     pages += [f"{row['system']} was skipped: {row['skipped']}" for row in skipped]
@@ -196,8 +233,13 @@ def large(
         figures["first search, no index file, s"] = time.perf_counter() - start
         figures["… CPU s"] = time.process_time() - cpu
     figures["database, MB"] = path.stat().st_size / 1e6
-    files = path.with_name(path.name + ".index").glob("*")
+    index_folder = path.with_name(path.name + ".index")
+    files = list(index_folder.glob("*"))
     figures["index file, MB"] = sum(file.stat().st_size for file in files) / 1e6
+    figures |= _first_answer("index file", path, questions[0])
+    for file in files:
+        file.unlink()
+    figures |= _first_answer("no index file", path, questions[0])
     start = time.perf_counter()
     with evomem.open(str(path), encoder, index_device=device) as db:
         memory = db.memory("one")
@@ -232,6 +274,15 @@ def large(
             memory, list(query_vectors), text, range(count + REPEATS, count + SPARE_VECTORS)
         )
     return figures
+
+
+def _first_answer(name: str, path: Path, question: Vectors) -> Figures:
+    """Measure the first search after opening, in a new process."""
+    query = path.with_name("query.npy")
+    np.save(query, question)
+    command = [sys.executable, "-m", "benchmarks.cost.first_answer", str(path), str(query)]
+    figures = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return {f"first answer, {name}: {label}": value for label, value in figures.items()}
 
 
 def small(path: Path, vectors: Vectors, memories: int, turns: int) -> Figures:
@@ -359,12 +410,34 @@ def _cell(value: object) -> str:
     return f"{value:,.4g}" if isinstance(value, float) else str(value)
 
 
+def _options(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _parser()
+    options = parser.parse_args(argv)
+    options.part = options.part or PARTS
+    if set(PARTS).intersection(options.part) and not options.seeds:
+        parser.error("--seeds is missing: a file of vectors, which is created from --corpora")
+    if set(TEXT_PARTS).intersection(options.part) and not options.corpora:
+        parser.error("--corpora is missing: a folder of streams (*.jsonl.xz)")
+    if options.resume and not (options.folder and options.out and options.out.exists()):
+        parser.error("--resume needs the --folder and --out of the interrupted run")
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks scale", description=__doc__)
     add = parser.add_argument
-    add("--part", action="extend", nargs="+", choices=PARTS, help="default: all of them")
-    add("--seeds", type=Path, required=True, help="embedded texts (.npz); created if missing")
-    add("--corpora", type=Path, help="folder of streams (*.jsonl.xz) to create the seeds from")
+    add(
+        "--part",
+        action="extend",
+        nargs="+",
+        choices=(*PARTS, *TEXT_PARTS),
+        help=f"default: {' '.join(PARTS)}",
+    )
+    add("--seeds", type=Path, help="embedded texts (.npz) for these parts; created if missing")
+    add("--corpora", type=Path, help="folder of streams (*.jsonl.xz): the source of all texts")
+    add("--texts", type=Path, help="folder for turns made of them; created if missing")
+    add("--encoder", default="static", help="of the parts texts and text-memories")
+    add("--tokens", action="append", type=positive, help=f"of a memory; default: {TOKEN_STEPS}")
     add("--index", action="append", type=positive, help=f"vectors; default: {INDEX_SIZES}")
     add(
         "--memory",
@@ -377,6 +450,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--others", type=positive, default=1_000_000, help="vectors for the other systems")
     add("--index-device", help="also search the index on this device, such as cuda")
     add("--questions", type=positive, default=300)
-    add("--folder", type=Path, help="where to create databases")
+    add("--folder", type=Path, help="where to create databases; the part texts keeps its own there")
+    add(
+        "--resume",
+        action="store_true",
+        help="continue the part texts in --folder, and add to --out",
+    )
     add("--out", type=Path, help="where to write the figures as JSON")
     return parser

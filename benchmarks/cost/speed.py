@@ -34,7 +34,7 @@ from benchmarks.cost.speed_published import published, work_of
 from benchmarks.reporting.output import machine, positive, setting, table, write_json
 from evomem.errors import InputError
 
-PARTS = ("stream", "many", "bulk", "memory")
+PARTS = ("stream", "many", "threads", "bulk", "memory")
 MIN_COSINE = {torch.float32: 1 - 1e-5, torch.bfloat16: 0.9}
 """The minimum cosine between the reference's embeddings and ours for the models to count as equal. Deep
 random recurrences amplify 16-bit rounding: with 24 hybrid layers, the embeddings of either code have a
@@ -139,6 +139,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--streams", type=positive, nargs="+", default=[1, 4, 16, 64, 256, 1024],
         help="concurrent streams",
+    )  # fmt: skip
+    parser.add_argument(
+        "--threads", type=positive, nargs="+", default=[1, 16],
+        help="threads that add and search in one database",
     )  # fmt: skip
     parser.add_argument("--histories", type=positive, default=16, help="histories of a bulk import")
     parser.add_argument(

@@ -8,6 +8,7 @@ import random
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
@@ -44,6 +45,8 @@ def mini(
             yield _rebuild_mini(encoder, size)
     if "many" in parts:
         yield from _concurrent_streams("mini", encoder, options.streams, clock)
+    if "threads" in parts:
+        yield from _threads("mini", encoder, options.threads, clock)
     if "bulk" in parts and not clock.late():
         yield from _bulk_import("mini", encoder, options.histories, clock)
 
@@ -59,6 +62,8 @@ def static(
         return
     if "many" in parts:
         yield from _concurrent_streams("static MiniLM", encoder, options.streams, clock)
+    if "threads" in parts:
+        yield from _threads("static MiniLM", encoder, options.threads, clock)
     if "bulk" in parts and not clock.late():
         yield from _bulk_import("static MiniLM", encoder, options.histories, clock)
 
@@ -127,6 +132,33 @@ def _concurrent_streams(
             "part": "many", "what": "append + query", "model": name, "streams": count,
             "turns/s": count * step / seconds, "tokens/s": tokens / seconds,
             "cpu ms a turn": 1000 * cpu / count / step,
+        }  # fmt: skip
+
+
+def _threads(name: str, encoder: Encoder, threads: Sequence[int], clock: Clock) -> Iterator[Line]:
+    """Measure threads that add a turn and search, each in a memory of its own in one database."""
+    for count in threads:
+        if clock.late():
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            with evomem.open(str(Path(folder) / "a.db"), encoder) as db:
+                end, pairs = time.perf_counter() + clock.seconds, [0] * count
+
+                def stream(number: int, db: evomem.Database, end: float, pairs: list[int]) -> None:
+                    memory = db.memory(f"m{number}")
+                    while not pairs[number] or time.perf_counter() < end:
+                        memory.add(_text(31 * number + pairs[number]))
+                        memory.search(_text(pairs[number])[:60])
+                        pairs[number] += 1
+
+                with ThreadPoolExecutor(count) as pool:
+                    start, begin = time.perf_counter(), time.process_time()
+                    for done in [pool.submit(stream, n, db, end, pairs) for n in range(count)]:
+                        done.result()
+                    seconds, cpu = time.perf_counter() - start, time.process_time() - begin
+        yield {
+            "part": "threads", "what": "add + search", "model": name, "threads": count,
+            "pairs/s": sum(pairs) / seconds, "cpu ms a pair": 1000 * cpu / sum(pairs),
         }  # fmt: skip
 
 

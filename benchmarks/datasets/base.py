@@ -341,6 +341,14 @@ def expect(value: object, kind: type | tuple[type, ...], where: str) -> Any:
     raise DatasetError(f"{where}: expected {names}, found {type(value).__name__} {value!r:.60}")
 
 
+def expect_objects(value: object, where: str) -> list[dict[str, Any]]:
+    """Return `value` if it is a list of objects, or [] for None; otherwise raise `DatasetError`."""
+    items: list[dict[str, Any]] = expect([] if value is None else value, list, where)
+    for position, item in enumerate(items):
+        expect(item, dict, f"{where} {position}")
+    return items
+
+
 def parse_time(text: object, layout: str, where: str) -> datetime | None:
     """Return a local time without a zone as UTC, or None for None.
 

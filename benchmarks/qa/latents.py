@@ -1,13 +1,13 @@
-"""Can one small model retrieve and answer? From its latent memory, from retrieved text, from nothing.
+"""Can one small model retrieve and answer? From its latent memory, from text, from nothing.
 
 1. The base: a Qwen3 with random weights, trained to answer questions about turns in its prompt.
 2. The model: `evomem train` on the frozen base, for memory, retrieval and answers from latents.
 3. Memories read held-out stories, and every question is answered greedily: from the latents alone
-   (`answer(llm="encoder")`), by the base from the turns that the same model retrieves, by the base from
-   all turns as text, and by the base from the question alone.
+   (`answer(llm="encoder")`), by the base from all turns as text, by the base from the turns that the same
+   model retrieves, from the latents of another story, and by the base from the question alone.
 
-The data are generated stories (`evomem.training.stories`). The held-out stories differ, but not their
-words: the answer to a question about a home is one of twelve places, all of which occur in training.
+The stories are generated (`benchmarks.qa.latent_stories`). The held-out stories differ from those of the
+training, their words and sentences do not.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import evomem
+from benchmarks.qa.latent_stories import short_story
+from benchmarks.quality.intervals import Interval, Resampling
 from benchmarks.reporting.output import finish, positive, setting, table, write_json
 from evomem._extras import require
 from evomem.evoembedding import EvoEmbeddingEncoder
@@ -37,14 +38,14 @@ from evomem.records import Turn
 from evomem.state import State
 from evomem.training.evoembedding.samples import sides
 from evomem.training.evoembedding.trainer import train_evoembedding
-from evomem.training.histories import History, Question, excerpt
+from evomem.training.histories import History, Question
 from evomem.training.settings import EvoSettings
 from evomem.training.sources import Base
-from evomem.training.stories import stories
 
-TURNS = 10  # kept from the beginning of each story
-VOCABULARY = 1024  # of the tokenizer
-SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+HELD_OUT_TURNS = (4, 6)  # lengths of held-out stories
+MAX_TURNS = 6  # of a story for training
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|unknown|>"]
+WORD = r"\n|\w+(:\d+)?|[^\w\s]"
 CHATML = (
     "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' + message.content "
     "+ '<|im_end|>' + '\\n' }}{%- endfor %}"
@@ -53,7 +54,6 @@ CHATML = (
 CONFIG = {
     "model_type": "qwen3",
     "architectures": ["Qwen3ForCausalLM"],
-    "vocab_size": VOCABULARY,
     "hidden_size": 64,
     "intermediate_size": 128,
     "num_hidden_layers": 3,
@@ -67,14 +67,23 @@ CONFIG = {
     "tie_word_embeddings": True,
     "eos_token_id": 2,
 }
-SEEDS = {"base": 1, "train": 2, "held out": 3}  # of the generated stories
-TAUGHT = "taught.json"
-BATCH = 16
-CONTEXT_WEIGHT = 0.2  # of the loss of the turns, relative to that of answers
-BLANK_SHARE = 0.1  # of the base's samples without turns, for answers without knowledge
-RETRIEVED = 5  # turns
-MAX_ANSWER_TOKENS = 24
-WAYS = ("latents", "retrieved text", "all turns as text", "nothing")
+"""The base's configuration, without the size of its vocabulary."""
+TAUGHT, TRAINED = "taught.json", "trained.json"  # figures of both trainings
+BATCH = 32  # stories in a step of the base
+BASE_LR = 3e-3  # peak
+CONTEXT_WEIGHT = 0.1  # of the loss of other tokens, relative to that of answers
+END_WEIGHT = 0.3  # of the loss of the token that ends an answer
+RAMP = 0.5  # share of the base's steps in which stories grow to MAX_TURNS turns
+CURVE = 50  # steps between points of a learning curve
+RETRIEVED = 2  # turns
+MAX_ANSWER_TOKENS = 4
+WAYS = (
+    "latents",
+    "all turns as text",
+    "retrieved text",
+    "latents of another story",
+    "nothing",
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -87,30 +96,37 @@ def main(argv: Sequence[str]) -> int:
         if not (base / TAUGHT).is_file():
             teach_base(base, options.base_steps, options.seed)
         result["base"] = json.loads((base / TAUGHT).read_text("utf-8"))
-        train = short_stories(options.stories, SEEDS["train"])
         settings = EvoSettings(
-            steps=options.steps, seed=options.seed, lr=options.lr, latents=2, capacity=64,
-            lora_rank=16, batch=4, questions=8, dropout=0.0, check_every=50,
+            steps=options.steps, seed=options.seed, lr=options.lr, latents=options.latents,
+            capacity=MAX_TURNS * options.latents, lora_rank=16, batch=options.batch, questions=6,
+            dropout=0.0, check_every=50,
         )  # fmt: skip
-        with _timed(result["model"]):
-            folder = train_evoembedding(
-                Base.named(str(base)), train, [], options.out / "run", settings,
-                device="cpu", recompute=False,
-            )  # fmt: skip
-        result.update(evaluate(folder, short_stories(options.held_out, SEEDS["held out"])))
+        trained = options.out / TRAINED
+        if not trained.is_file():
+            train_model(base, options.out / "run", settings, options.stories, trained)
+        result["model"] = json.loads(trained.read_text("utf-8"))
+        encoder = EvoEmbeddingEncoder(
+            str(options.out / "run" / "model"), device="cpu", dtype="float32"
+        )
+        result["held out"] = {
+            str(turns): evaluate(
+                encoder, short_stories(options.held_out, f"held out {turns}", turns)
+            )
+            for turns in HELD_OUT_TURNS
+        }
         print(report(result))
 
     return finish(result, options.out / "latents.json", run)
 
 
-def short_stories(count: int, seed: int) -> list[History]:
-    """Return the beginnings of generated stories, with the questions that have one short answer."""
-    histories = []
-    for story in stories(count, TURNS, seed):
-        part = excerpt(story, 0, TURNS - 1)
-        part.questions = [q for q in part.questions if q.answer and q.kind != "every"]
-        histories += [part] if part.questions else []
-    return histories
+def short_stories(count: int, seed: str, turns: int | None = None) -> list[History]:
+    """Return `count` stories of `turns` turns, or of 1 to `MAX_TURNS`."""
+    stories = []
+    for number in range(count):
+        rng = Random(f"{seed} {number}")
+        length = rng.randint(1, MAX_TURNS) if turns is None else turns
+        stories.append(short_story(length, rng, f"{seed} {number}"))
+    return stories
 
 
 def teach_base(folder: Path, steps: int, seed: int) -> None:
@@ -120,47 +136,77 @@ def teach_base(folder: Path, steps: int, seed: int) -> None:
     """
     start = time.process_time()
     folder.mkdir(parents=True, exist_ok=True)
-    lessons = short_stories(steps * BATCH, SEEDS["base"])
-    texts = [" ".join([*s.turns, *(q.text for q in s.questions)]) for s in lessons[:2000]]
-    _write_tokenizer(folder, texts)
-    (folder / "config.json").write_text(json.dumps(CONFIG), "utf-8")
-    tokens = load_tokens(folder, None, VOCABULARY)
+    stories = short_stories(2000, "words", MAX_TURNS)
+    vocabulary = _write_tokenizer(folder, [text for story in stories for text in _texts(story)])
+    config = {**CONFIG, "vocab_size": vocabulary}
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    tokens = load_tokens(folder, None, vocabulary)
     torch.manual_seed(seed)
     transformers = require("transformers", extra="cpu")
-    config = transformers.AutoConfig.for_model(**CONFIG)
-    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.01)
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)
-    losses = []
+    model = transformers.AutoModelForCausalLM.from_config(
+        transformers.AutoConfig.for_model(**config), dtype=torch.float32
+    )
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=BASE_LR, weight_decay=0.01, betas=(0.9, 0.98)
+    )
+    rate = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, BASE_LR, total_steps=max(2, steps), pct_start=0.05
+    )
+    check = _batch(tokens, short_stories(64, "check", MAX_TURNS), Random(seed))
+    losses: list[float] = []
+    curve: list[dict[str, float]] = []
     for step in range(steps):
         rng = Random(f"{seed} base {step}")
-        batch = [_lesson(tokens, s, rng) for s in rng.sample(lessons, BATCH)]
-        ids = nn.utils.rnn.pad_sequence([ids for ids, _ in batch], batch_first=True)
-        weights = nn.utils.rnn.pad_sequence([weights for _, weights in batch], batch_first=True)
-        logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
-        token_losses = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
-        weights = weights[:, 1:].flatten()
-        loss = (token_losses * weights).sum() / weights.sum()
+        most = 2 + int((MAX_TURNS - 2) * min(1.0, step / (RAMP * steps)))
+        stories = [short_story(rng.randint(1, most), rng) for _ in range(BATCH)]
+        loss, answer_loss, _ = _losses(model, *_batch(tokens, stories, rng))
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         rate.step()
-        in_answer = weights == 1
-        losses.append(float((token_losses.detach() * in_answer).sum() / in_answer.sum()))
-        if (step + 1) % 20 == 0:
+        losses.append(answer_loss)
+        if (step + 1) % CURVE == 0 or step + 1 == steps:
+            with torch.no_grad():
+                _, _, share = _losses(model, *check)
+            recent = losses[-CURVE:]
+            point = {"step": step + 1, "loss": sum(recent) / len(recent), "correct": share}
+            curve.append(point)
             print(
-                f"base, step {step + 1}: loss of answers {sum(losses[-20:]) / 20:.3f}", flush=True
+                f"base, step {step + 1}: loss {point['loss']:.3f}, correct {share:.3f}", flush=True
             )
     model.save_pretrained(folder)
-    (folder / "config.json").write_text(json.dumps(CONFIG), "utf-8")
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
     taught = {
         "steps": steps,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "loss": sum(losses[-20:]) / len(losses[-20:]),
+        "vocabulary": vocabulary,
+        "curve": curve,
         "cpu_s": round(time.process_time() - start),
     }
     write_json(folder / TAUGHT, taught)
+
+
+def _losses(model: Any, ids: Tensor, weights: Tensor) -> tuple[Tensor, float, float]:
+    """Return the weighted loss, the mean loss of answers, and the share of correct answers."""
+    logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
+    expected, weights = ids[:, 1:], weights[:, 1:]
+    losses = F.cross_entropy(logits.flatten(0, 1), expected.flatten(), reduction="none")
+    losses = losses.view_as(weights)
+    answers = weights == 1
+    correct = (logits.argmax(-1) == expected)[answers].float().mean()
+    total = (losses * weights).sum() / weights.sum()
+    return total, float(losses[answers].detach().mean()), float(correct)
+
+
+def _batch(tokens: Tokens, stories: Sequence[History], rng: Random) -> tuple[Tensor, Tensor]:
+    """Return ids and loss weights of stories with their questions, each `(stories, T)`."""
+    pairs = [_lesson(tokens, story, rng) for story in stories]
+    ids, weights = (
+        nn.utils.rnn.pad_sequence([pair[part] for pair in pairs], batch_first=True)
+        for part in (0, 1)
+    )
+    return ids, weights
 
 
 def _lesson(tokens: Tokens, story: History, rng: Random) -> tuple[Tensor, Tensor]:
@@ -168,19 +214,20 @@ def _lesson(tokens: Tokens, story: History, rng: Random) -> tuple[Tensor, Tensor
 
     The turns are before the first question, where the queue of latents will be.
     """
-    questions = rng.sample(story.questions, len(story.questions))
-    context = [] if rng.random() < BLANK_SHARE else story.turns
-    im_start, im_end, line = (tokens.encode(text) for text in ("<|im_start|>", "<|im_end|>", "\n"))
     ids: list[int] = []
     weights: list[float] = []
-    for number, question in enumerate(questions):
-        text = prompt(context if not number else [], question.text)
-        opened = [*im_start, *tokens.encode(f"user\n{text}"), *im_end, *line, *im_start]
-        opened += tokens.encode("assistant\n")
-        reply = [*tokens.encode(question.answer), *im_end]
-        ids += [*opened, *reply, *line]
-        weights += [*[CONTEXT_WEIGHT] * len(opened), *[1.0] * len(reply), CONTEXT_WEIGHT]
+    for number, question in enumerate(rng.sample(story.questions, len(story.questions))):
+        text = prompt(story.turns if not number else [], question.text)
+        opening = tokens.encode(f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n")
+        answer = tokens.encode(question.answer)
+        ids += [*opening, *answer, *tokens.encode("<|im_end|>\n")]
+        weights += [CONTEXT_WEIGHT] * len(opening) + [1.0] * len(answer)
+        weights += [END_WEIGHT, CONTEXT_WEIGHT]
     return torch.tensor(ids), torch.tensor(weights)
+
+
+def _texts(story: History) -> list[str]:
+    return [*story.turns, *(f"{question.text} {question.answer}" for question in story.questions)]
 
 
 def prompt(turns: Sequence[str], question: str) -> str:
@@ -188,62 +235,103 @@ def prompt(turns: Sequence[str], question: str) -> str:
     return "\n".join([*turns, question])
 
 
-def evaluate(folder: Path, held_out: Sequence[History]) -> dict[str, Any]:
+def train_model(base: Path, run: Path, settings: EvoSettings, stories: int, trained: Path) -> None:
+    """Train a memory on the base, and write the cost and the learning curve to `trained`."""
+    start = time.process_time()
+    train_evoembedding(
+        Base.named(str(base)), short_stories(stories, "memory"), [], run, settings,
+        device="cpu", recompute=False,
+    )  # fmt: skip
+    cost = round(time.process_time() - start)
+    write_json(trained, {"cpu_s": cost, "curve": _curve(run / "log.jsonl")})
+
+
+def evaluate(encoder: EvoEmbeddingEncoder, held_out: Sequence[History]) -> dict[str, Any]:
     """Answer every question of held-out stories in each of the ways."""
-    encoder = EvoEmbeddingEncoder(str(folder), device="cpu", dtype="float32")
-    correct: dict[str, dict[str, list[bool]]] = {way: defaultdict(list) for way in WAYS}
+    correct: dict[str, list[bool]] = {way: [] for way in WAYS}
     recalled: list[bool] = []
     examples: list[dict[str, str]] = []
-    for story in held_out:
-        with closing(evomem.open(":memory:", encoder=encoder)) as db:
-            memory = db.memory("story")
-            memory.add_many([_turn(text) for text in story.turns])
+    asked: list[tuple[str, str]] = []  # story and kind of each question
+    with closing(evomem.open(":memory:", encoder=encoder)) as db:
+        for story in held_out:
+            db.memory(story.id).add_many([_turn(text) for text in story.turns])
+        for story, other in zip(held_out, [*held_out[1:], held_out[0]], strict=True):
+            memory = db.memory(story.id)
             for question in story.questions:
                 hits = memory.search(question.text, RETRIEVED, mode="evolvable")
                 texts = [hit.text for hit in sorted(hits, key=lambda hit: hit.seq)]
-                evidence = {story.turns[place] for place in question.evidence}
-                recalled.append(evidence <= set(texts))
+                recalled.append({story.turns[place] for place in question.evidence} <= set(texts))
                 replies = {
                     "latents": memory.answer(question.text, "encoder").text,
-                    "retrieved text": _generate(encoder, prompt(texts, question.text)),
                     "all turns as text": _generate(encoder, prompt(story.turns, question.text)),
+                    "retrieved text": _generate(encoder, prompt(texts, question.text)),
+                    "latents of another story": db.memory(other.id)
+                    .answer(question.text, "encoder")
+                    .text,
                     "nothing": _generate(encoder, question.text),
                 }
+                asked.append((story.id, question.kind))
                 for way, reply in replies.items():
-                    correct[way][question.kind].append(_is_correct(reply, question))
+                    correct[way].append(_is_correct(reply, question))
                 if len(examples) < 20:
                     examples.append(
                         {"question": question.text, "answer": question.answer, **replies}
                     )
-    kinds = sorted(correct["nothing"])
+    kinds = sorted({kind for _, kind in asked})
+    resampling = Resampling([story for story, _ in asked], [kind for _, kind in asked])
+
+    def row(values: Sequence[bool]) -> dict[str, Any]:
+        interval = resampling.interval([float(value) for value in values])
+        by_kind = {
+            kind: [value for value, (_, own) in zip(values, asked, strict=True) if own == kind]
+            for kind in kinds
+        }
+        return {
+            "all": [interval.mean, interval.low, interval.high],
+            **{kind: sum(group) / len(group) for kind, group in by_kind.items()},
+        }
+
     return {
         "stories": len(held_out),
-        "questions": len(recalled),
+        "questions": len(asked),
         f"recall@{RETRIEVED}": sum(recalled) / len(recalled),
-        "ways": {
-            way: {
-                "all": _share([r for group in groups.values() for r in group]),
-                **{kind: _share(groups[kind]) for kind in kinds},
-            }
-            for way, groups in correct.items()
-        },
-        "counts": {kind: len(correct["nothing"][kind]) for kind in kinds},
+        "ways": {way: row(values) for way, values in correct.items()},
+        "counts": {kind: sum(own == kind for _, own in asked) for kind in kinds},
         "examples": examples,
     }
 
 
 def report(result: dict[str, Any]) -> str:
-    """Return the recall, and a table of correct answers by way and kind of question."""
-    kinds = ["all", *result["counts"]]
-    rows = [
-        [way, *(f"{100 * shares[kind]:.1f}" for kind in kinds)]
-        for way, shares in result["ways"].items()
-    ]
-    return (
-        f"{result['stories']} held-out stories, {result['questions']} questions; the turns that answer "
-        f"are among the first {RETRIEVED} for {100 * result[f'recall@{RETRIEVED}']:.1f} %\n\n"
-        + table(["answered right from, %", *kinds], rows)
+    """Return recall, and a table of correct answers by way and kind of question, for each length."""
+    return "\n\n".join(
+        f"{part['stories']} held-out stories of {turns} turns, {part['questions']} questions; the turn "
+        f"that answers is among the first {RETRIEVED} for {100 * part[f'recall@{RETRIEVED}']:.1f} %\n\n"
+        + _table(part)
+        for turns, part in result["held out"].items()
     )
+
+
+def _table(part: dict[str, Any]) -> str:
+    rows = [
+        [
+            way,
+            str(Interval(*shares["all"])),
+            *(f"{100 * shares[kind]:.1f}" for kind in part["counts"]),
+        ]
+        for way, shares in part["ways"].items()
+    ]
+    return table(["answered right from, %", "all", *part["counts"]], rows)
+
+
+def _curve(log: Path) -> list[dict[str, float]]:
+    """Return points of a training log: step, and mean loss of answers since the point before."""
+    entries = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    entries = [entry for entry in entries if "sft" in entry]
+    pieces = [entries[at : at + CURVE] for at in range(0, len(entries), CURVE)]
+    return [
+        {"step": piece[-1]["step"], "loss": sum(e["sft"] for e in piece) / len(piece)}
+        for piece in pieces
+    ]
 
 
 def _generate(encoder: EvoEmbeddingEncoder, text: str) -> str:
@@ -254,10 +342,6 @@ def _is_correct(reply: str, question: Question) -> bool:
     return reply.strip().strip(".").lower() == question.answer.strip().lower()
 
 
-def _share(answers: Sequence[bool]) -> float:
-    return sum(answers) / len(answers)
-
-
 def _turn(text: str) -> Turn:
     user, assistant = sides(text)
     speaker, _, utterance = user.partition(": ")
@@ -266,37 +350,23 @@ def _turn(text: str) -> Turn:
     return Turn(user=user, assistant=assistant)
 
 
-@contextmanager
-def _timed(result: dict[str, Any]) -> Iterator[None]:
-    """Add the CPU seconds of the context to `result`."""
-    start = time.process_time()
-    yield
-    result["cpu_s"] = round(time.process_time() - start)
-
-
-def _write_tokenizer(folder: Path, texts: Sequence[str]) -> None:
-    """Train a byte-level BPE like Qwen's on `texts`, with its special tokens."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=SPECIAL,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    fixed = f"user\nassistant\n{INSTRUCTION}"
-    tokenizer.train_from_iterator([*texts, *[fixed] * len(texts)], trainer)
+def _write_tokenizer(folder: Path, texts: Sequence[str]) -> int:
+    """Make a tokenizer whose tokens are the words of `texts`; return the size of the vocabulary."""
+    tokenizer = Tokenizer(models.WordLevel(unk_token=SPECIAL[-1]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORD), behavior="removed", invert=True)
+    trainer = trainers.WordLevelTrainer(special_tokens=SPECIAL, show_progress=False)
+    tokenizer.train_from_iterator([*texts, f"user\nassistant\n{INSTRUCTION}"], trainer)
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": "<|im_end|>",
         "pad_token": "<|endoftext|>",
+        "unk_token": SPECIAL[-1],
         "model_max_length": 8192,
         "chat_template": CHATML,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
+    return int(tokenizer.get_vocab_size())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -306,12 +376,14 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--base-steps", type=positive, default=500, help="training steps of the base"
+        "--base-steps", type=positive, default=2500, help="training steps of the base"
     )
-    parser.add_argument("--steps", type=positive, default=300, help="training steps of the memory")
-    parser.add_argument("--stories", type=positive, default=1200, help="stories for training")
-    parser.add_argument("--held-out", type=positive, default=40, help="stories for the evaluation")
-    parser.add_argument("--lr", type=float, default=2e-3, help="peak learning rate of the memory")
+    parser.add_argument("--steps", type=positive, default=1500, help="training steps of the memory")
+    parser.add_argument("--stories", type=positive, default=20000, help="stories for training")
+    parser.add_argument("--held-out", type=positive, default=100, help="stories for the evaluation")
+    parser.add_argument("--lr", type=float, default=3e-3, help="peak learning rate of the memory")
+    parser.add_argument("--batch", type=positive, default=8, help="stories in a step of the memory")
+    parser.add_argument("--latents", type=positive, default=4, help="latents of a turn")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for base, model and latents.json"

@@ -58,6 +58,20 @@ def draw_accuracy(
     _save(figure, path)
 
 
+def draw_costs(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], size: str, path: Path
+) -> None:
+    """Draw costs against size, both on log scales, with a panel per cost and a line per system."""
+    figure, axes = _panels(len(panels))
+    for panel, (cost, lines) in zip(axes, panels.items(), strict=True):
+        for name, points in lines.items():
+            panel.loglog(*zip(*sorted(points), strict=True), label=name, marker=".")
+        panel.set_title(cost, fontsize=9)
+        panel.set_xlabel(size)
+    axes[0].legend(frameon=False, fontsize=7)
+    _save(figure, path)
+
+
 def _panels(count: int) -> tuple[Any, list[Any]]:
     figures = require("matplotlib.figure", extra="benchmarks")  # no pyplot: no display, no state
     figure = figures.Figure(figsize=(1.5 + 3.2 * count, 3.2), layout="constrained")

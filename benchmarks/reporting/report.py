@@ -216,12 +216,12 @@ def _streaming(result: dict[str, Any]) -> list[Block]:
 
 def _scale(result: dict[str, Any]) -> list[Block]:
     blocks: list[Block] = []
-    for part in ("index", "large", "small", "others"):
+    for part in ("index", "large", "small", "others", "texts", "text-memories"):
         rows = [row for row in result.get(part, ()) if "skipped" not in row]
         if rows:
-            first, *names = rows[0]
+            first, *names = dict.fromkeys(name for row in rows for name in row)
             head = [first, *(_cell(row[first]) for row in rows)]
-            lines = [[name, *(_cell(row[name]) for row in rows)] for name in names]
+            lines = [[name, *(_cell(row.get(name)) for row in rows)] for name in names]
             blocks += [Heading(3, part), Table(head, lines)]
     return blocks
 

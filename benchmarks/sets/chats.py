@@ -15,6 +15,7 @@ from benchmarks.datasets.base import (
     ABSTENTION,
     DatasetError,
     expect,
+    expect_objects,
     parse_time,
     read_json,
     read_lines,
@@ -54,7 +55,8 @@ def halumem(path: Path) -> Iterator[Collection]:
 def _person(id: str, sessions: list[Any], where: str) -> Collection:
     memories: dict[str, list[str]] = {}
     for number, session in enumerate(sessions):
-        for memory in expect(session, dict, where).get("memory_points") or ():
+        points = expect(session, dict, where).get("memory_points")
+        for memory in expect_objects(points, f"{where} memory_points"):
             memories.setdefault(str(memory.get("memory_content")).strip(), []).append(str(number))
 
     def passages() -> Iterator[Passage]:
@@ -74,11 +76,12 @@ def _person(id: str, sessions: list[Any], where: str) -> Collection:
 
     questions = []
     for number, session in enumerate(sessions):
-        for position, item in enumerate(session.get("questions") or ()):
+        items = expect_objects(session.get("questions"), f"{where} session {number} questions")
+        for position, item in enumerate(items):
             location = f"{where} session {number} question {position}"
             texts = [
-                str(expect(entry, dict, location).get("memory_content")).strip()
-                for entry in expect(item, dict, location).get("evidence") or ()
+                str(entry.get("memory_content")).strip()
+                for entry in expect_objects(item.get("evidence"), f"{location} evidence")
             ]
             labels = [label for text in texts for label in memories.get(text, ())]
             kind = str(item.get("question_type", "question"))
@@ -140,7 +143,15 @@ def _beam_messages(path: Path) -> Iterator[Passage]:
     batch_number = 0
     for where, record in read_records(path):
         expect(record, dict, where)
-        batches = [record] if "turns" in record else [b for plan in record.values() for b in plan]
+        batches = (
+            [record]
+            if "turns" in record
+            else [
+                batch
+                for name, plan in record.items()
+                for batch in expect(plan, list, f"{where} {name}")
+            ]
+        )
         for batch in batches:
             batch_number += 1
             yield from _batch(batch, str(batch_number), where)

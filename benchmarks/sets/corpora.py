@@ -27,8 +27,7 @@ def nq320k(path: Path) -> Iterator[Collection]:
 
     Documents are identified by their position in the corpus. `train.json` is only for training.
     """
-    unseen = set(expect(read_json(path / "dev.json.unseen"), list, "dev.json.unseen"))
-    seen = set(expect(read_json(path / "dev.json.seen"), list, "dev.json.seen"))
+    seen, unseen = (_numbers(path / f"dev.json.{part}") for part in ("seen", "unseen"))
     questions = []
     for number, (where, item) in enumerate(read_records(path / "dev.json")):
         text, labels = _pair(item, where)
@@ -40,6 +39,10 @@ def nq320k(path: Path) -> Iterator[Collection]:
             yield from passages_of(str(number), text, where)
 
     yield Collection("nq320k", questions, passages)
+
+
+def _numbers(path: Path) -> set[int]:
+    return {expect(number, int, str(path)) for number in expect(read_json(path), list, str(path))}
 
 
 def _pair(item: Any, where: str) -> tuple[Any, Any]:
@@ -224,14 +227,15 @@ def _reader(corpus: Path, candidates: frozenset[str] | None) -> Any:
         for where, row in read_lines(corpus):
             label = str(expect(row, dict, where).get("id"))
             if candidates is None or label in candidates:
-                yield from passages_of(label, titled(row), where)
+                yield from passages_of(label, titled(row, where), where)
 
     return passages
 
 
-def titled(row: dict[str, Any]) -> str:
+def titled(row: dict[str, Any], where: str) -> str:
     """Return a document's text, preceded by its title if it has one."""
-    return " ".join(part for part in (row.get("title"), row.get("text")) if part)
+    parts = [row.get(name) or "" for name in ("title", "text")]
+    return " ".join(expect(part, str, where) for part in parts if part)
 
 
 def nearest_file(folder: Path, name: str, root: Path) -> Path | None:

@@ -293,8 +293,13 @@ def digest_of(dataset: Set, path: Path) -> str:
     if missing or not files[0].is_file():
         if missing and path.is_dir() and any(path.glob(missing[0].replace(".json", ".pkl"))):
             return ""  # the reader raises an error with the remedy
-        what = missing[0] if missing else path
-        raise DatasetError(f"{path} has no {what}: get it from {dataset.where}")
+        if not path.exists():
+            problem = f"{path} does not exist"
+        elif dataset.files and path.is_dir():
+            problem = f"{path} has no {(missing or dataset.files)[0]}"
+        else:
+            problem = f"{path} is not a {'folder' if dataset.files else 'file'}"
+        raise DatasetError(f"{problem}: get the set from {dataset.where}")
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:

@@ -11,6 +11,7 @@ from benchmarks.datasets.base import (
     ABSTENTION,
     DatasetError,
     expect,
+    expect_objects,
     read_json,
     read_lines,
     read_members,
@@ -65,7 +66,12 @@ def _qasper_question(item: Any, paper: str, passages: list[Passage], where: str)
         expect(expect(annotation, dict, where).get("answer"), dict, f"{where} answer")
         for annotation in expect(expect(item, dict, where).get("answers"), list, f"{where} answers")
     ]
-    texts = [text for answer in answers for text in answer.get("evidence", ()) if text.strip()]
+    texts = [
+        text
+        for answer in answers
+        for text in expect(answer.get("evidence", []), list, f"{where} evidence")
+        if expect(text, str, f"{where} evidence").strip()
+    ]
     labels = [
         passage.label
         for passage in passages
@@ -113,11 +119,14 @@ def peerqa(path: Path) -> Iterator[Collection]:
 def _paper(
     paper: str, rows: list[dict[str, Any]], questions: list[dict[str, Any]], where: str
 ) -> Collection:
-    paragraph = {row.get("idx"): str(row.get("pidx")) for row in rows}
+    for row in rows:
+        for name in ("idx", "pidx", "sidx"):
+            expect(row.get(name), int, f"{where} {paper} {name}")
+    paragraph = {row["idx"]: str(row["pidx"]) for row in rows}
     texts: dict[str, list[str]] = {}
-    for row in sorted(rows, key=lambda row: (row.get("pidx", 0), row.get("sidx", 0))):
+    for row in sorted(rows, key=lambda row: (row["pidx"], row["sidx"])):
         content = expect(row.get("content"), str, f"{where} {paper} content")
-        texts.setdefault(str(row.get("pidx")), []).append(content)
+        texts.setdefault(str(row["pidx"]), []).append(content)
 
     def passages() -> Iterator[Passage]:
         for label, sentences in texts.items():
@@ -126,8 +135,13 @@ def _paper(
     result = []
     for item in questions:
         location = f"{where} {paper} {item.get('question_id')}"
-        mapped = item.get("answer_evidence_mapped") or []
-        names = [name for entry in mapped for name in entry.get("idx", ()) if name is not None]
+        mapped = f"{location} answer_evidence_mapped"
+        names = [
+            expect(name, int, mapped)
+            for entry in expect_objects(item.get("answer_evidence_mapped"), mapped)
+            for name in expect(entry.get("idx", []), list, mapped)
+            if name is not None
+        ]
         labels = [paragraph.get(name, str(name)) for name in names]
         id = f"{paper}/{item.get('question_id')}"
         unanswerable = item.get("answerable") is False
@@ -146,8 +160,8 @@ def covidqa(path: Path) -> Iterator[Collection]:
     the file names, its first occurrence is used.
     """
     splitter = require("semantic_text_splitter", extra="documents").TextSplitter(MAX_PASSAGE_CHARS)
-    articles = expect(expect(read_json(path), dict, str(path)).get("data"), list, f"{path} data")
-    for number, article in enumerate(articles):
+    data = expect(expect(read_json(path), dict, str(path)).get("data"), list, f"{path} data")
+    for number, article in enumerate(expect_objects(data, f"{path} data")):
         for part, paragraph in enumerate(
             expect(article.get("paragraphs"), list, f"{path} {number}")
         ):
@@ -167,7 +181,7 @@ def _article(
             yield from passages_of(str(label), text, where)
 
     questions = []
-    for item in expect(paragraph.get("qas"), list, f"{where} qas"):
+    for item in expect_objects(paragraph.get("qas"), f"{where} qas"):
         location = f"{where} question {item.get('id')}"
         impossible = bool(item.get("is_impossible"))
         answers = [] if impossible else expect(item.get("answers"), list, f"{location} answers")

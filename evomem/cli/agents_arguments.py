@@ -9,7 +9,7 @@ from evomem.hooks.agents import AGENTS
 
 AGENTS_FOLDER = "~/.evomem"
 AGENTS_DB = f"{AGENTS_FOLDER}/evomem.db"
-"""The database of both, which programs start in any folder."""
+"""The default database of both commands, because agents start them in any folder."""
 ACTIONS = ("install", "uninstall", "sweep", "run")
 
 

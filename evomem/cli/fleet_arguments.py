@@ -50,7 +50,7 @@ def add_fleet(commands: Any, make_group: Make, make: Make) -> None:
             metavar="SECONDS",
             type=float,
             default=seconds,
-            help=f"how long the load has to differ before replicas are {change} "
+            help=f"how long the load must differ before replicas are {change} "
             f"(default: {seconds:g})",
         )
     parser.add_argument(
@@ -58,7 +58,7 @@ def add_fleet(commands: Any, make_group: Make, make: Make) -> None:
         metavar="N",
         type=int,
         default=256,
-        help="the number of waiting requests, at most; further ones are rejected (default: 256)",
+        help="maximum number of waiting requests; further ones are rejected (default: 256)",
     )
     parser.add_argument("--cpus", metavar="N", type=float, default=1.0, help="of each replica")
     parser.add_argument(
@@ -73,12 +73,12 @@ def add_fleet(commands: Any, make_group: Make, make: Make) -> None:
         kinds,
         "import",
         "import many files, each into its own memory",
-        "Import files of conversations, each into the memory that is called as the file is. A file "
-        "that cannot be imported is set aside, and the others go on.",
+        "Import files of conversations, each into a memory named after the file. A file "
+        "that cannot be imported is reported; the others are imported all the same.",
         "  evomem fleet import chats/*.json --db postgresql://user@host/database --workers 8",
     )
     _on_ray(parser)
-    parser.add_argument("files", metavar="FILE", nargs="+", help="paths that every worker reaches")
+    parser.add_argument("files", metavar="FILE", nargs="+", help="paths that every worker can read")
     parser.add_argument("--workers", metavar="N", type=int, default=2, help="(default: 2)")
     parser = make(
         kinds,

@@ -100,9 +100,7 @@ def _show(commands: Any, command: Command) -> None:
         "Show a memory's turns in the order in which they were added.",
         "  evomem show --limit 20\n  evomem show --after 20 --limit 20 --memory acme --memory alice",
     )
-    parser.add_argument(
-        "--limit", metavar="N", type=int, help="the largest number of turns to show"
-    )
+    parser.add_argument("--limit", metavar="N", type=int, help="maximum number of turns to show")
     parser.add_argument(
         "--after", metavar="SEQ", type=int, default=0, help="only turns after this one"
     )
@@ -130,7 +128,7 @@ def _influence(commands: Any, command: Command) -> None:
 
 def _question(parser: argparse.ArgumentParser) -> None:
     """Add a question and its filters."""
-    parser.add_argument("query", metavar="QUESTION", help="what you want to know")
+    parser.add_argument("query", metavar="QUESTION", help="the question")
     parser.add_argument(
         "--mode",
         choices=MODES,

@@ -14,6 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from evomem.documents.places import place
 from evomem.influence import Influence
 from evomem.records import Hit, Record, Turn
 from evomem.times.when import dated
@@ -95,6 +96,7 @@ def hits_table(hits: Sequence[Hit], zone: tzinfo) -> Table:
             *([Text(plain(hit.record.turn.source or ""))] if sources else []),
             Text.assemble(
                 plain(hit.text),
+                _place(hit.record),
                 *(
                     (f"\nbefore ({dated(old.time, zone)}): {plain(old.text)}", "dim")
                     for old in hit.replaced
@@ -116,10 +118,17 @@ def timeline(records: Sequence[Record], zone: tzinfo) -> Table:
             *([Text(plain(record.turn.source or ""))] if sources else []),
             Text.assemble(
                 plain(record.text),
+                _place(record),
                 (f"\n(replaced by turn {record.replaced_by})", "dim") if record.replaced_by else "",
             ),
         )
     return table
+
+
+def _place(record: Record) -> tuple[str, str] | str:
+    """Return a line with the place of a document's passage."""
+    location = place(record)
+    return (f"\n{plain(location)}", "dim") if location else ""
 
 
 def influence_table(influence: Influence) -> Table:

@@ -44,7 +44,7 @@ def add_serve(commands: Any, make: Make) -> None:
         "--lease",
         metavar="SECONDS",
         type=float,
-        help="keep other workers from writing to a memory for so long after a write (default: no "
+        help="seconds for which only the worker that wrote to a memory may write again (default: no "
         "leases; docs/operations/fleet.md)",
     )
     _watching(parser)
@@ -179,7 +179,7 @@ def add_keys(commands: Any, make_group: Make, make: Make) -> None:
         kinds,
         "create",
         "create a key for the service",
-        "Create a key and show it, only once: the service stores a salted hash. It gives access to "
+        "Create a key and show it once: the service stores only a salted hash. It gives access to "
         "the memories whose names begin with --prefix, with the given --rights.",
         "  evomem keys create --prefix acme/alice --rights read,write\n"
         "  evomem keys create --rights read,write,forget,admin --note operator\n"
@@ -226,7 +226,7 @@ def add_keys(commands: Any, make_group: Make, make: Make) -> None:
         kinds,
         "revoke",
         "revoke a key for the service",
-        "Refuse a key from now on, in every worker.",
+        "Revoke a key, in every worker.",
         "  evomem keys revoke 3f9a0c21b7de",
     )
     parser.add_argument("id", metavar="ID", help="the id, as evomem keys list shows it")
@@ -235,9 +235,9 @@ def add_keys(commands: Any, make_group: Make, make: Make) -> None:
         kinds,
         "integrity",
         "create an integrity key, and seal the database with it",
-        "Write a new key to FILE, unless there is one already, and seal the database with it, if "
-        "there is one. It replaces the database's present key, which has to be "
-        "in the environment (EVOMEM_INTEGRITY_KEY_FILE).",
+        "Write a new key to FILE, unless FILE has one, and seal the database with it, if the "
+        "database exists. It replaces the database's present key, which must be in the "
+        "environment (EVOMEM_INTEGRITY_KEY_FILE).",
         "  evomem keys integrity ~/.config/evomem/agent.key\n"
         "  evomem keys integrity /secrets/new.key --db agent.db",
     )
@@ -248,7 +248,7 @@ def _keys_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keys",
         metavar="PLACE",
-        help="where keys are stored: a file or a postgresql:// URL (default: beside the database)",
+        help="where keys are stored: a file or a postgresql:// URL (default: next to the database)",
     )
 
 

@@ -58,7 +58,7 @@ def add_arguments(parser: ArgumentParser) -> None:
             help=f"{about} ({_defaults(name)})",
         )  # fmt: skip
     second.add_argument("--recompute", action=BooleanOptionalAction, default=True,
-        help="compute activations again instead of keeping them (gradient checkpointing): a third "
+        help="recompute activations instead of keeping them (gradient checkpointing): a third "
         "slower, much less memory (default: yes)")  # fmt: skip
     made = parser.add_argument_group("generated data: how the bundled encoder was trained")
     made.add_argument("--corpora", metavar="FOLDER", type=Path,

@@ -39,7 +39,7 @@ def add_upkeep(commands: Any, make: Make) -> None:
         "  evomem expire --before 2024-01-01T00:00:00Z\n  evomem expire --session monday --forks\n"
         "  evomem expire --source web",
     )
-    parser.add_argument("--before", metavar="TIME", help="turns said before then, as ISO 8601")
+    parser.add_argument("--before", metavar="TIME", help="turns said before this ISO 8601 time")
     parser.add_argument("--session", metavar="ID", help="turns of this session")
     parser.add_argument(
         "--source",
@@ -84,7 +84,7 @@ def add_upkeep(commands: Any, make: Make) -> None:
         commands,
         "backup",
         "copy the database while it is in use",
-        "Copy the database as it is at this moment, while others may write.",
+        "Copy the current state of the database; others may write meanwhile.",
         "  evomem backup monday.db\n  evomem backup /backups/agent.db --db agent.db",
     )
     parser.add_argument("target", metavar="FILE", help="a path that does not exist yet")
@@ -95,7 +95,7 @@ def add_upkeep(commands: Any, make: Make) -> None:
         "Check a backup, and copy it to the path of --db, which must not exist.",
         "  evomem restore monday.db\n  evomem restore /backups/agent.db --db agent.db",
     )
-    parser.add_argument("backup", metavar="FILE", help="what evomem backup wrote")
+    parser.add_argument("backup", metavar="FILE", help="the copy that evomem backup wrote")
     parser = make(
         commands,
         "export",
@@ -108,9 +108,9 @@ def add_upkeep(commands: Any, make: Make) -> None:
         commands,
         "anchor",
         "record the state of the database for later verification",
-        "Print a small sealed record of the database's state, without names or texts. Kept where "
-        "nobody who can write to the database can, it lets evomem verify notice turns cut off at "
-        "the end, memories that were removed, and older copies of the whole database.",
+        "Print a small sealed record of the database's state, without names or texts. Keep it where "
+        "nobody with write access to the database can change it: with it, evomem verify detects "
+        "turns cut off at the end, removed memories, and older copies of the whole database.",
         "  evomem anchor --to /elsewhere/agent.anchor\n"
         "  evomem anchor --to https://notary.example/agent\n  evomem anchor --json",
     )
@@ -130,8 +130,8 @@ def add_upkeep(commands: Any, make: Make) -> None:
     parser.add_argument(
         "--embeddings",
         choices=FORMS,
-        help="store all embeddings so from now on: int8 takes a fourth of float32's space and "
-        "rounds them",
+        help="store all embeddings, present and future, as this type: int8 takes a quarter of the "
+        "space of float32 and rounds them",
     )
     make(
         commands,

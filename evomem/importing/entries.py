@@ -118,6 +118,8 @@ def grew(old: Turn, new: Turn) -> bool:
 
 def with_provenance(turn: Turn, old: Sequence[Turn]) -> Turn:
     """Return a turn with the recalled ids and the source of the turns that it replaces."""
+    if not old:
+        return turn
     turns = (turn, *old)
     sources = (version.source for version in turns if version.source is not None)
     ids = dict.fromkeys(id for version in turns for id in version.recalled)

@@ -1,4 +1,4 @@
-"""The bundled encoder: small, evolvable, no download. `MODEL_CARD.md` says how it was made.
+"""The bundled encoder: small, evolvable, no download. `MODEL_CARD.md` describes its training.
 
 >>> encoder = load()  # doctest: +SKIP
 """
@@ -27,9 +27,9 @@ def load(
     Args:
         source: A weight file that `python -m evomem.training` wrote; the bundled one if empty.
         device: Such as `"cuda"`; None is the CPU.
-        dtype: What it computes in, `"float32"` (also None) or `"bfloat16"`. Readings are float32 in
-            any case.
-        turns: Another length of the queue, in turns; 0 switches the memory off.
+        dtype: The type of its computations, `"float32"` (also None) or `"bfloat16"`. Readings are
+            always float32.
+        turns: The length of the queue in turns, instead of the configured one; 0 disables the memory.
 
     Raises:
         EncoderError: It cannot be loaded, or the dtype is not supported.

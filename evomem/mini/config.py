@@ -1,4 +1,4 @@
-"""What decides the shape of the small encoder; stored in its weight file."""
+"""The configuration of the small encoder; stored in its weight file."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class MiniConfig:
     turns: int = 64
     """Length of the queue in turns."""
     write_layer: int = 4
-    """Latents are written after this layer; only the layers above see the queue."""
+    """Latents are written after this layer; only the layers above it see the queue."""
     match: int = 64
-    """Length of the keys by which a turn recognises earlier turns about the same thing."""
+    """Length of the keys by which a turn recognises earlier turns about the same subject."""
     max_tokens: int = 256
-    """The rest of a longer turn is read in passages; a longer query is cut."""
+    """Maximum word pieces of a text. The rest of a longer turn is read in passages; a longer query is cut."""
     clock_share: float = 0.2
-    """Share of an evolved turn's squared length that says when it was said."""
+    """Share of an evolved turn's squared length that encodes when it was said."""
     mention_share: float = 0.2
-    """Share of an evolved turn's squared length that says how often its subject came up before."""
+    """Share of an evolved turn's squared length that encodes how often its subject came up before."""
     lean: float = -1.0
     """Initial weight of the evolved reading of a query against the reading alone, as a logit."""
 
@@ -68,7 +68,7 @@ class MiniConfig:
         """Read what `to_json` wrote.
 
         Raises:
-            CheckpointError: It is no configuration of this encoder.
+            CheckpointError: It is not a configuration of this encoder.
         """
         try:
             values = json.loads(text)
@@ -81,6 +81,6 @@ class MiniConfig:
 
 
 CLOCK_SCALES = (8.0, 32.0, 128.0, 512.0, 2048.0)
-"""Turns after which a clock has run half its way: from a short chat to years of talk."""
+"""Turns after which each clock has run half its range: from a short chat to years of conversation."""
 MENTION_SCALES = (1.0, 4.0, 16.0)
-"""Earlier mentions after which a mention counter has run half its way."""
+"""Earlier mentions after which each counter has run half its range."""

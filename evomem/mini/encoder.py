@@ -1,4 +1,4 @@
-"""The small encoder as an `Encoder`: states in, readings out; it keeps nothing."""
+"""The small encoder as an `Encoder`: a pure function from states to readings."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ FOLDER = Path(__file__).parent
 WEIGHTS = FOLDER / "model.safetensors"
 TOKENIZER = FOLDER / "tokenizer.json"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-FORMAT = "mini-2"  # grows when a change of code changes what comes out
-BLOCK = 64  # turns whose token states are in memory at the same time
-PASSAGE = 120  # word pieces of a passage of a longer text; a fourth of them overlap
-NAME = 16  # word pieces of the name in front of it, at most
-SPARE = 4  # turns that a queue's memory may hold beyond it: a copy costs as much as a layer
-QUEUES_BYTES = 64 * 2**20  # of recently used queues as the upper layers look at them: 50 memories
+FORMAT = "mini-2"  # increases when a change of the code changes the output
+BLOCK = 64  # maximum number of turns whose token states are in RAM at the same time
+PASSAGE = 120  # word pieces per passage of a longer text; a quarter of them overlap
+NAME = 16  # maximum word pieces of the speaker's name in front of a passage
+SPARE = 4  # extra turns that a queue's tensor may hold: copying it costs as much as a layer
+QUEUES_BYTES = (
+    64 * 2**20
+)  # cache of recently used queues in the form that the upper layers read: 50 memories
 
 
 class MiniEncoder:
@@ -66,7 +68,7 @@ class MiniEncoder:
             raise EncoderError(f"the queue's length is counted in turns, from 0, got {turns}")
         self._tokenizer = Tokenizer.from_file(str(TOKENIZER))
         self._tokenizer.no_padding()
-        self._whole = Tokenizer.from_file(str(TOKENIZER))  # counts what the other one cuts off
+        self._whole = Tokenizer.from_file(str(TOKENIZER))  # does not cut, to count tokens
         self._whole.no_padding()
         self._whole.no_truncation()
         self._tokenizer.enable_truncation(config.max_tokens)
@@ -101,7 +103,7 @@ class MiniEncoder:
 
     @property
     def parallel(self) -> bool:
-        """See `BatchEncoder.parallel`. A GPU does one thing after another."""
+        """See `BatchEncoder.parallel`. A GPU runs one pass at a time."""
         return self._device.type == "cpu"
 
     def measure(self, turn: Turn) -> int:
@@ -110,7 +112,7 @@ class MiniEncoder:
 
     @torch.inference_mode()
     def read_batch(self, jobs: Sequence[Job[Turn]]) -> list[list[Reading]]:
-        """See `BatchEncoder.read_batch`. Company changes a reading as little as a split does."""
+        """See `BatchEncoder.read_batch`. Other turns in the batch change a reading by about 1e-6, as splits do."""
         self._forks.check()
         readings: list[list[Reading]] = [[] for _ in jobs]
         states = [state for state, _ in jobs]
@@ -183,8 +185,8 @@ class MiniEncoder:
 
         Args:
             texts: The passages.
-            queue: As the turn finds it, (P, L, W); None without memory.
-            now: How many turns were read before it.
+            queue: The latents of earlier turns, (P, L, W); None without memory.
+            now: The number of turns read before it.
         """
         model, parts = self._model, []
         for start in range(0, len(texts), BLOCK):
@@ -203,10 +205,10 @@ class MiniEncoder:
         return np.concatenate(parts)
 
     def _passages(self, turn: Turn, encoding: Encoding) -> list[Tokens]:
-        """Return the word pieces of each passage after the beginning of a turn; none of a short one.
+        """Return the word pieces of each passage after the beginning of a turn; none for a short turn.
 
-        A passage begins with the name of who speaks, as every turn does: without it, it would be
-        closer to any query than turns are.
+        Like a turn, a passage begins with the speaker's name: without it, it would be closer to any
+        query than turns are.
         """
         if not encoding.overflowing:
             return []
@@ -229,7 +231,7 @@ class MiniEncoder:
         return len(self._whole.encode(text, add_special_tokens=False).ids)
 
     def _queue(self, state: State[Turn]) -> Tensor:
-        """Return the queue's latents as the upper layers look at them, (P, L, W)."""
+        """Return the queue's latents in the form that the upper layers read, (P, L, W)."""
         queue = self._queues.get(state.key)
         if queue is None:
             config = self._model.config
@@ -241,12 +243,12 @@ class MiniEncoder:
 
 
 def _now(state: State[Turn]) -> float:
-    """Return how many turns were read so far: the newest latent carries its turn's number."""
+    """Return how many turns were read so far: the newest latent contains its turn's number."""
     return float(state.latents[-1, -1]) if len(state.latents) else 0.0
 
 
 def _blocks(counts: Sequence[int]) -> Iterator[list[tuple[int, int, int]]]:
-    """Share out jobs of so many turns: `(job, start, end)` of at most `BLOCK` turns at a time."""
+    """Split jobs, given by their numbers of turns, into `(job, start, end)` of at most `BLOCK` turns in all."""
     block: list[tuple[int, int, int]] = []
     room = BLOCK
     for job, count in enumerate(counts):
@@ -268,7 +270,7 @@ def _numpy(values: Tensor) -> Vectors:
 
 
 def _name(source: str, dtype: str | None, turns: int | None) -> str:
-    """Return how to load this again (`load_encoder`)."""
+    """Return the argument of `load_encoder` that loads this encoder."""
     given = {"dtype": dtype, "turns": turns}
     written = urlencode({key: value for key, value in given.items() if value is not None})
     return (f"mini:{source}" if source else "mini") + (f"?{written}" if written else "")

@@ -1,10 +1,11 @@
 """The small encoder's network: MiniLM whose upper layers see a queue of earlier turns.
 
 The lower layers read a text alone and write its latents. They need no memory, so the latents of a
-whole history are computed at once, in training as at run time. The upper layers read the same
-text again in the light of the latents of earlier turns. N texts of T tokens, K latents in memory,
-H hidden. States and latents are of the weights' type; embeddings, and what counts, are float32. A mask
-is True where there is a token; it is None where no text is padded.
+whole history are computed at once, both in training and at run time. The upper layers read the same
+text again with attention to the latents of earlier turns.
+
+Shapes: N texts of T tokens, K latents in memory, H hidden units. States and latents have the type of
+the weights; embeddings and counts are float32. A mask is True at tokens; None if no text is padded.
 """
 
 from __future__ import annotations
@@ -20,26 +21,26 @@ from torch.nn import functional as F
 from evomem.mini.config import CLOCK_SCALES, MENTION_SCALES, MiniConfig
 
 TURN, QUERY = 0, 1
-AGES = 16  # buckets of the relative age of a latent, two for every doubling: up to 256 turns
-UNSEEN = AGES  # the bucket of what a text cannot see
-EPS = 1e-12  # of BERT's layer norms
+AGES = 16  # buckets for the age of a latent, two per doubling: up to 256 turns
+UNSEEN = AGES  # the bucket of latents that a text cannot see
+EPS = 1e-12  # epsilon of BERT's layer norms
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What some texts may look at: queues of latents, and which of them each text sees."""
+    """Queues of latents, and which of the latents each text may attend to."""
 
     seen: Tensor
     """(M, K, W), the latents of M memories as `MiniModel.show` gives them; padded at the end."""
     owner: Tensor
-    """(N,) int64: which of the M memories each text belongs to."""
+    """(N,) int64: the index of the memory that each text belongs to."""
     bucket: Tensor
-    """(N, K) int64: how many turns ago it was written (`bucket`), or that the text cannot see it."""
+    """(N, K) int64: the age of each latent (`bucket`), or `UNSEEN`."""
     now: Tensor
-    """(N,) how many turns were read before each text."""
+    """(N,) the number of turns read before each text."""
 
     def of_texts(self, seen: Tensor) -> Tensor:
-        """Return the part `seen`, (M, ...), of each text's memory: (N, ...), or (1, ...) of one."""
+        """Return the rows of `seen`, (M, ...), for each text: (N, ...); (1, ...) if there is one memory."""
         return seen if len(seen) == 1 else seen[self.owner]
 
 
@@ -74,7 +75,7 @@ class Layer(nn.Module):
 
 
 class Recall(nn.Module):
-    """Cross-attention from a text's tokens to the queue. Adds nothing until it is trained."""
+    """Cross-attention from a text's tokens to the queue. Its output is zero before training."""
 
     def __init__(self, config: MiniConfig) -> None:
         super().__init__()
@@ -85,17 +86,17 @@ class Recall(nn.Module):
         self.out = nn.Linear(config.hidden, config.hidden, bias=False)
         nn.init.zeros_(self.out.weight)
         self.nothing = nn.Parameter(torch.zeros(config.heads, config.hidden // config.heads))
-        """A key of value zero: what a head looks at when nothing in the queue concerns it."""
+        """A key whose value is zero: a head attends to it when nothing in the queue is relevant."""
         slope = torch.arange(config.heads) / config.heads
         self.age = nn.Parameter(-0.5 * slope[:, None] * torch.arange(AGES))
-        """(heads, AGES): some heads begin by looking near, others everywhere."""
+        """(heads, AGES): at first, some heads prefer recent turns, others none."""
 
     def look(self, latents: Tensor) -> Tensor:
         """Return the keys and values of latents (..., H): (..., 2 H)."""
         return torch.cat([self.key(latents), self.value(latents)], -1)
 
     def forward(self, x: Tensor, seen: Tensor, memory: Memory) -> Tensor:
-        """Map (N, T, H) to (N, T, H); `seen` is what `look` gave, (M, K, 2 H)."""
+        """Map (N, T, H) to (N, T, H); `seen` is the result of `look`, (M, K, 2 H)."""
         n, t, h = x.shape
         d = h // self.heads
         q = self.query(x).view(n, t, self.heads, d).transpose(1, 2)  # (N, heads, T, d)
@@ -131,7 +132,7 @@ class Writer(nn.Module):
 
 
 class MiniModel(nn.Module):
-    """Tokens and memory to embeddings, in steps that training and run time put together."""
+    """Maps tokens and memory to embeddings, in steps that training and inference combine."""
 
     def __init__(self, config: MiniConfig) -> None:
         super().__init__()
@@ -142,7 +143,7 @@ class MiniModel(nn.Module):
         self.norm = nn.LayerNorm(config.hidden, eps=EPS)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.write = Writer(config)
-        # Before every upper layer, and once more before pooling.
+        # One before every upper layer, and one before pooling.
         self.recall = nn.ModuleList(
             Recall(config) for _ in range(config.layers - config.write_layer + 1)
         )
@@ -165,18 +166,18 @@ class MiniModel(nn.Module):
         return x
 
     def show(self, latents: Tensor) -> Tensor:
-        """Return latents (..., H) as the upper layers look at them: (..., W).
+        """Return latents (..., H) in the form that the upper layers read: (..., W).
 
-        Keys and values of every recall, and the key by which turns of one subject are recognised.
+        It holds the keys and values of every recall, and the key that identifies the subject.
         """
         looks = [recall.look(latents) for recall in self._recalls()]
         return torch.cat([*looks, F.normalize(self.match(latents), dim=-1)], -1)
 
     def upper(self, x: Tensor, mask: Tensor | None, memory: Memory | None) -> tuple[Tensor, Tensor]:
-        """Continue twice, alone and in the light of `memory`: states (N, T, H) to two (N, H).
+        """Run the upper layers twice, without and with `memory`: states (N, T, H) to two (N, H).
 
-        Both are contents of unit length. They share every pass, so that weights are read once;
-        without a memory they are the same.
+        Both results have unit length. They share every pass, so that weights are read once; without
+        a memory they are equal.
         """
         layers = self.layers[self.config.write_layer :]
         wide = None if mask is None else mask[:, None, None]
@@ -195,17 +196,17 @@ class MiniModel(nn.Module):
         return direction(alone, mask), direction(last(evolved, looks[-1], memory), mask)
 
     def alike(self, latents: Tensor, others: Tensor) -> Tensor:
-        """Return (N, K) scores above 0 where two latents, (N, H) and (K, H), share a subject."""
+        """Return scores (N, K), positive where latents, (N, H) and (K, H), share a subject."""
         left = F.normalize(self.match(latents), dim=-1)
         right = F.normalize(self.match(others), dim=-1)
         return self.match_scale * (left @ right.T - self.match_bar)
 
     def mentions(self, latents: Tensor, memory: Memory) -> Tensor:
-        """Return (N,): how many of the queue's turns share the subject of a turn.
+        """Return how many of the queue's turns share the subject of each turn, (N,).
 
         Args:
-            latents: (N, L, H), the turn's own.
-            memory: What it may look at; the first latent of each turn is compared.
+            latents: The latents of each turn, (N, L, H).
+            memory: The queues; the first latent of each turn is compared.
         """
         step = self.config.latents
         subject = F.normalize(self.match(latents[:, 0]), dim=-1)[:, :, None]
@@ -214,7 +215,7 @@ class MiniModel(nn.Module):
         return (likeness.float().sigmoid() * (memory.bucket[:, ::step] < UNSEEN)).sum(-1)
 
     def turn_vectors(self, content: Tensor, now: Tensor, mentions: Tensor) -> Tensor:
-        """Put an evolved turn together: content (N, H), (N,), (N,) to (N, E), unit rows."""
+        """Combine an evolved turn's content (N, H), number (N,) and mentions (N,) to (N, E), unit rows."""
         clock, count = self.config.clock_share, self.config.mention_share
         parts = [
             content * math.sqrt(1 - clock - count),
@@ -224,11 +225,11 @@ class MiniModel(nn.Module):
         return torch.cat(parts, -1)
 
     def query_vectors(self, content: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
-        """Put an evolved query together: content (N, H), (N,) to (N, E), not of unit length.
+        """Combine an evolved query's content (N, H) and time (N,) to (N, E), not of unit length.
 
-        The coordinates of order say which end of time the query asks for, and how strongly;
-        they are zero before training. The second tensor, (N, 1) in 0 .. 1, says how much the query
-        asks of a turn's evolved reading.
+        The coordinates of order encode which end of time the query asks for, and how strongly;
+        they are zero before training. The second tensor, (N, 1) in 0 .. 1, is the query's weight of
+        a turn's evolved reading.
         """
         seen = torch.cat([content * math.sqrt(content.shape[-1]), dials(now, CLOCK_SCALES)], -1)
         asked = self.ask(seen.to(self.roles.dtype)).float()
@@ -236,22 +237,22 @@ class MiniModel(nn.Module):
         return torch.cat([content, 4 * asked[:, :-1]], -1), share
 
     def both_turns(self, alone: Tensor, evolved: Tensor) -> Tensor:
-        """Put a turn's two readings, (N, H) and (N, E), side by side: (N, D), unit rows.
+        """Concatenate a turn's two readings, (N, H) and (N, E), to (N, D), unit rows.
 
-        The content weighs the same in both.
+        The content has the same weight in both.
         """
         order = self.config.clock_share + self.config.mention_share
         share = (1 - order) / (2 - order)
         return torch.cat([alone * math.sqrt(share), evolved * math.sqrt(1 - share)], -1)
 
     def both_queries(self, alone: Tensor, evolved: Tensor, share: Tensor) -> Tensor:
-        """Let a query weigh the two readings of a turn: (N, H), (N, E), (N, 1) to (N, D), unit rows."""
+        """Weigh the two readings of a turn for a query: (N, H), (N, E), (N, 1) to (N, D), unit rows."""
         return F.normalize(self.weighed(alone, evolved, share), dim=-1)
 
     def weighed(self, alone: Tensor, evolved: Tensor, share: Tensor) -> Tensor:
-        """Return `both_queries` before they are cut to length.
+        """Return `both_queries` before they are normalised.
 
-        Their products with `both_turns` are of the size of cosines, which training needs.
+        Their products with `both_turns` have the scale of cosines, which training needs.
         """
         order = self.config.clock_share + self.config.mention_share
         size = math.sqrt((2 - order) / (1 - order))
@@ -273,7 +274,7 @@ def direction(x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def dials(value: Tensor, scales: tuple[float, ...]) -> Tensor:
-    """Write numbers (N,) as (N, 2 * scales), unit rows: a hand for each scale, from 0 to 90 degrees.
+    """Encode numbers (N,) as (N, 2 * scales), unit rows: an angle from 0 to 90 degrees for each scale.
 
     Each coordinate is monotone in the number, so a dot product can ask for small or large ones.
     """
@@ -283,6 +284,6 @@ def dials(value: Tensor, scales: tuple[float, ...]) -> Tensor:
 
 
 def bucket(age: Tensor, most: int) -> Tensor:
-    """Return the bucket of ages in turns, two for every doubling; `UNSEEN` outside 1 .. `most`."""
+    """Return the buckets of ages in turns, two per doubling; `UNSEEN` outside 1 .. `most`."""
     buckets = (2 * age.clamp(min=1).float().log2()).long().clamp(max=AGES - 1)
     return buckets.masked_fill((age < 1) | (age > most), UNSEEN)

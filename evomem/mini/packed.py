@@ -1,12 +1,12 @@
-"""Linear layers whose weights lie as the CPU's kernels read them.
+"""Linear layers whose weights are stored in the layout that the CPU's kernels read.
 
-A text has few tokens, so that most of the time of an ordinary matrix product goes into reading the
-weights and bringing them into order, again for every call. Here the order is made once
-(docs/measurements/speed.md). The layers can be used, not trained.
+A text has few tokens, so an ordinary matrix product spends most of its time on reading the weights
+and reordering them, in every call. Here they are reordered once (docs/measurements/speed.md). The
+layers are for inference only.
 
-Weights that are float16 numbers, as those in a weight file are, stay so on x86: FBGEMM's kernels
-convert them while they multiply in float32. The numbers are the same, and half as many bytes are read.
-All others are laid out for oneDNN.
+Weights that are exact in float16, as in a weight file, stay float16 on x86: FBGEMM's kernels convert
+them while they multiply in float32. The numbers are the same, and half as many bytes are read. All
+other weights are laid out for oneDNN.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from evomem.mini.model import Grow
 
 ONEDNN: Any = torch.ops.mkldnn
 gelu_: Any = torch.ops.aten.gelu_.default
-GELU: Any = ("gelu", [], "none")  # what is done to a product, as oneDNN's operators take it
+GELU: Any = ("gelu", [], "none")  # oneDNN's name of the operation applied to a product
 NOTHING: Any = ("none", [], "")
-AT_ONCE = 256  # rows of one product; more are no quicker
+AT_ONCE = 256  # maximum rows of one product; more are not faster
 
 
 class Half(nn.Module):
-    """What a linear layer of float32 computes, on an x86 CPU, from weights in float16."""
+    """A float32 linear layer on an x86 CPU, with weights in float16."""
 
     def __init__(self, linear: nn.Linear) -> None:
-        """Take over a layer's weights, all of which are float16 numbers (`halves`)."""
+        """Take a layer's weights, all of which are exact in float16 (`halves`)."""
         super().__init__()
         bias = linear.weight.new_zeros(linear.out_features) if linear.bias is None else linear.bias
         self.bias = bias.detach()
@@ -40,7 +40,7 @@ class Half(nn.Module):
             # more around it, as much as a product of a few tokens takes.
             warnings.filterwarnings("ignore", "fbgemm_", UserWarning)
             self.weight = torch.fbgemm_pack_gemm_matrix_fp16(linear.weight.detach())
-            self(self.bias.new_zeros(1, linear.in_features))  # warns once in a process, here
+            self(self.bias.new_zeros(1, linear.in_features))  # it warns once per process: here
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in) to (..., out), both float32."""
@@ -53,15 +53,15 @@ class Half(nn.Module):
 
 
 class Packed(nn.Module):
-    """What a linear layer computes, on a CPU.
+    """A linear layer on a CPU.
 
-    oneDNN makes a kernel for every number of rows, of half a megabyte, and keeps a thousand of them,
-    and the last ones of every thread. Texts come in all lengths, so rows are filled up to one of 40
-    numbers.
+    oneDNN compiles a kernel of half a megabyte for every number of rows, and caches a thousand of
+    them, and the most recent ones of every thread. Texts have all lengths, so rows are padded to one
+    of 40 numbers.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
-        """Take over a layer's weights."""
+        """Take a layer's weights."""
         super().__init__()
         self.weight = ONEDNN._reorder_linear_weight(linear.weight.detach(), None)
         self.bias = None if linear.bias is None else linear.bias.detach()
@@ -86,13 +86,13 @@ class Packed(nn.Module):
 
 
 def _round(rows: int) -> int:
-    """Return one of the 40 numbers up to `AT_ONCE` of which there are kernels; an eighth more at most."""
+    """Return the number of rows after padding: one of 40, up to `AT_ONCE`; at most an eighth more."""
     step = max(2, (1 << rows.bit_length()) >> 4)
     return -(-rows // step) * step
 
 
 def halves(weight: Tensor) -> bool:
-    """Say whether `Half` computes with the same numbers, and whether this build of torch has it."""
+    """Return whether `Half` gives the same numbers, and this build of torch supports it."""
     return (
         weight.dtype == torch.float32
         and "fbgemm" in torch.backends.quantized.supported_engines
@@ -102,15 +102,15 @@ def halves(weight: Tensor) -> bool:
 
 
 def onednn_packs(dtype: torch.dtype) -> bool:
-    """Say whether `Packed` runs with weights of this type here: not every CPU has bfloat16."""
+    """Return whether `Packed` runs with weights of this type: not every CPU has bfloat16."""
     has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return has_onednn and (dtype != torch.bfloat16 or ONEDNN._is_mkldnn_bf16_supported())
 
 
 def pack(model: nn.Module) -> None:
-    """Put `Half` or `Packed` in the place of every linear layer of a model on the CPU.
+    """Replace every linear layer of a model on the CPU with `Half` or `Packed`.
 
-    A layer stays as it is if neither runs here.
+    A layer is left unchanged if neither runs on this machine.
     """
     for module in list(model.modules()):
         for name, child in module.named_children():

@@ -1,8 +1,8 @@
 """Texts through the small encoder's network, many at once; used at run time and in training.
 
-The latents of a turn need no memory, so those of a whole block of turns are written first and
-every turn is then read in the light of the ones before it. What a text yields does not depend on
-how texts are grouped, up to the order of floating-point sums.
+The latents of a turn need no memory, so the latents of a whole block of turns are written first, and
+then every turn is read with attention to earlier ones. The results do not depend on how texts are
+grouped, up to the order of floating-point sums.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from torch.nn.utils.rnn import pad_sequence
 from evomem.mini.model import Memory, MiniModel, bucket
 
 Tokens = Sequence[int]
-GROUP = 16  # texts of similar length that are padded together, at most
-MOST = 1.125  # of a group's tokens, padding included
-ENOUGH = 64  # tokens with which a matrix product runs at full speed
+GROUP = 16  # maximum number of texts of similar length that are padded together
+MOST = 1.125  # maximum of a group's tokens with padding, as a multiple of those without
+ENOUGH = 64  # tokens from which a matrix product runs at full speed
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Texts as the lower layers leave them: nothing of the past is in them yet."""
+    """The outputs of the lower layers for some texts; they do not depend on memory."""
 
     groups: list[tuple[list[int], Tensor, Tensor | None]]
-    """Rows, states (n, T, H) and mask (n, T) of texts of similar length; no mask, of the same."""
+    """Indices, states (n, T, H) and mask (n, T) of texts of similar length; no mask if of equal length."""
     back: Tensor
-    """(N,) where each text is, counted through the groups."""
+    """(N,) the position of each text in the concatenated groups."""
     latents: Tensor
     """(N, L, H)."""
 
 
 def lower(model: MiniModel, texts: Sequence[Tokens], role: int, device: torch.device) -> Block:
     """Read texts alone and write their latents; `texts` holds at least one."""
-    groups, written, order = [], [], []
+    groups, latents, order = [], [], []
     for rows, ids, mask in grouped(texts, device):
         x = model.lower(ids, mask, role)
         groups.append((rows, x, mask))
-        written.append(model.write(x, mask))
+        latents.append(model.write(x, mask))
         order += rows
     back = torch.tensor(order, device=device).argsort()
-    return Block(groups, back, torch.cat(written)[back])
+    return Block(groups, back, torch.cat(latents)[back])
 
 
 def upper_alone(model: MiniModel, block: Block) -> Tensor:
@@ -54,13 +54,13 @@ def upper_alone(model: MiniModel, block: Block) -> Tensor:
 def queues_of(
     model: MiniModel, block: Block, pasts: Sequence[Tensor], counts: Sequence[int]
 ) -> list[Tensor]:
-    """Put the turns of a block after the pasts of the memories that they belong to.
+    """Append the turns of a block to the queues of their memories.
 
     Args:
         model: The network.
-        block: Turns of several memories, one memory's after another's.
-        pasts: What each has in its queue, as `MiniModel.show` gives it: (P, L, W), oldest first.
-        counts: How many turns of the block are of each.
+        block: Turns of several memories, grouped by memory.
+        pasts: The queue of each, as `MiniModel.show` returns it: (P, L, W), oldest first.
+        counts: The number of the block's turns for each memory.
 
     Returns:
         (P + count, L, W) for each memory.
@@ -78,17 +78,17 @@ def upper_turns(
     turns: int,
     place: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Read the turns of several memories, alone and in the light of the ones before.
+    """Read the turns of several memories, without and with their earlier turns.
 
     Args:
         model: The network.
-        block: The turns, consecutive ones of one memory after another's.
-        queues: Of each memory; the block's own turns are in it (`queues_of`).
-        counts: How many turns of the block are of each.
-        now: (N,) how many turns were read before each.
-        turns: How many earlier turns each may look at, at least 1.
-        place: How many turns of its queue precede each; None where the block's turns are the
-            queues' last.
+        block: The turns, grouped by memory, in order.
+        queues: The queue of each memory, including the block's turns (`queues_of`).
+        counts: The number of the block's turns for each memory.
+        now: (N,) the number of turns read before each.
+        turns: The number of earlier turns that each may attend to, at least 1.
+        place: The number of turns that precede each in its queue; None if the block's turns are the
+            last ones of the queues.
 
     Returns:
         Contents (N, H) and evolved vectors (N, E), unit rows.
@@ -96,12 +96,12 @@ def upper_turns(
     if place is None:
         starts = [len(queue) - count for queue, count in zip(queues, counts, strict=True)]
         place = [start + i for start, n in zip(starts, counts, strict=True) for i in range(n)]
-    read, vectors = [], []
+    contents, vectors = [], []
     for rows, alone, content, memory in _upper(model, block, queues, counts, place, now, turns):
         mentions = model.mentions(block.latents[rows], memory)
-        read.append(alone)
+        contents.append(alone)
         vectors.append(model.turn_vectors(content, memory.now, mentions))
-    return torch.cat(read)[block.back], torch.cat(vectors)[block.back]
+    return torch.cat(contents)[block.back], torch.cat(vectors)[block.back]
 
 
 def upper_queries(
@@ -112,20 +112,20 @@ def upper_queries(
     now: Tensor,
     turns: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Read queries that are asked after the queues; arguments as in `upper_turns`.
+    """Read queries at the end of the queues; arguments as in `upper_turns`.
 
     Returns:
-        Contents (N, H), unit rows; evolved vectors (N, E), not of unit length; and (N, 1), how much
-        of the latter is asked for.
+        Contents (N, H), unit rows; evolved vectors (N, E), not of unit length; and (N, 1), the
+        query's weight of the latter.
     """
     place = [len(queue) for queue, n in zip(queues, counts, strict=True) for _ in range(n)]
-    read, vectors, shares = [], [], []
+    contents, vectors, shares = [], [], []
     for _, alone, content, memory in _upper(model, block, queues, counts, place, now, turns):
         evolved, share = model.query_vectors(content, memory.now)
-        read.append(alone)
+        contents.append(alone)
         vectors.append(evolved)
         shares.append(share)
-    return tuple(torch.cat(each)[block.back] for each in (read, vectors, shares))  # type: ignore[return-value]
+    return tuple(torch.cat(parts)[block.back] for parts in (contents, vectors, shares))  # type: ignore[return-value]
 
 
 def _upper(
@@ -137,21 +137,21 @@ def _upper(
     now: Tensor,
     turns: int,
 ) -> Iterator[tuple[list[int], Tensor, Tensor, Memory]]:
-    """Yield rows, both contents (n, H) and the memory of each group of texts.
+    """Yield the indices, both contents (n, H) and the memory of each group of texts.
 
-    `place` says how many turns of its queue precede each text.
+    `place` is the number of turns that precede each text in its queue.
     """
     device = now.device
     owners = [memory for memory, count in enumerate(counts) for _ in range(count)]
     for rows, x, mask in block.groups:
-        here = sorted({owners[row] for row in rows})
-        seen = _side_by_side([queues[memory] for memory in here])
+        present = sorted({owners[row] for row in rows})
+        seen = _side_by_side([queues[memory] for memory in present])
         at = torch.tensor([place[row] for row in rows], device=device)
         first, end = max(0, int(at.min()) - turns), int(at.max())
         age = at[:, None] - torch.arange(first, end, device=device)
         memory = Memory(
             seen[:, first:end].flatten(1, 2),
-            torch.tensor([here.index(owners[row]) for row in rows], device=device),
+            torch.tensor([present.index(owners[row]) for row in rows], device=device),
             bucket(age, turns).repeat_interleave(seen.shape[2], 1),
             now[rows],
         )
@@ -159,14 +159,14 @@ def _upper(
 
 
 def _side_by_side(queues: Sequence[Tensor]) -> Tensor:
-    """Return queues (P, L, W) as one tensor (m, P, L, W), padded at the end; of one, without copying."""
+    """Return queues (P, L, W) as one tensor (m, P, L, W), padded at the end; a single queue is not copied."""
     return queues[0][None] if len(queues) == 1 else pad_sequence(list(queues), batch_first=True)
 
 
 def grouped(
     texts: Sequence[Tokens], device: torch.device
 ) -> Iterator[tuple[list[int], Tensor, Tensor | None]]:
-    """Yield rows, ids (N, T) and mask (N, T) of texts of similar length; no mask, of the same."""
+    """Yield indices, ids (N, T) and mask (N, T) of texts of similar length; no mask if of equal length."""
     for rows in similar([len(text) for text in texts]):
         longest = len(texts[rows[-1]])
         if len(texts[rows[0]]) == longest:
@@ -183,8 +183,8 @@ def grouped(
 def similar(lengths: Sequence[int]) -> Iterator[list[int]]:
     """Group texts by length, shortest first, so that padding is a small part of the work.
 
-    A group is closed when it is full, or when the next text would make more than an eighth of it
-    padding and it is large enough to use the processor well as it is.
+    A group is closed when it is full, or when the next text would raise its padding above an eighth
+    and it is already large enough to use the processor well.
 
     >>> list(similar([50, 48, 52, 51, 200]))
     [[1, 0, 3, 2], [4]]

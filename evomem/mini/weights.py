@@ -29,7 +29,7 @@ RENAMED = {
 
 
 def from_minilm(file: Path, config: MiniConfig | None = None) -> MiniModel:
-    """Start from a MiniLM checkpoint: same embeddings as sentence-transformers gives, no memory yet.
+    """Create a model from a MiniLM checkpoint, with the embeddings of sentence-transformers and no memory.
 
     Args:
         file: `model.safetensors` of all-MiniLM-L6-v2.
@@ -79,7 +79,7 @@ def load(file: Path) -> MiniModel:
     """Read what `save` wrote, as float32.
 
     Raises:
-        CheckpointError: A tensor is missing, too many, or has another shape.
+        CheckpointError: A tensor is missing, is unknown, or has another shape.
     """
     state = _read(file)
     with safe_open(file, "pt") as opened:

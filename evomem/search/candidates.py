@@ -25,17 +25,17 @@ Ranked = list[tuple[int, dict[str, float]]]
 Relevance = dict[int, float]
 """By seq (`evomem.search.relevance`)."""
 
-POOL = 50  # candidates of either side in hybrid mode, at least; their neighbours come on top
+POOL = 50  # least number of candidates by vectors, and by words, in hybrid mode; plus neighbours
 
 
 def groups_of(
     store: Store, view: View, condition: Filter, trust: Mapping[str | None, float]
 ) -> list[Group]:
-    """Return the turns that may be found, by the weight of their source; no empty group."""
+    """Return the turns that may be found, grouped by the weight of their source; no empty group."""
     conditions = [(1.0, condition)]
     if trust:
-        others = replace(condition, not_source=(*condition.not_source, *trust))
-        conditions = [(1.0, others)]
+        rest = replace(condition, not_source=(*condition.not_source, *trust))
+        conditions = [(1.0, rest)]
         for weight in sorted(set(trust.values())):
             labels = [label for label, other in trust.items() if other == weight]
             if condition.source is not None:
@@ -75,7 +75,7 @@ def best_of_one_score(
             parts[seq] = {name: score}
             if weight != 1:
                 parts[seq]["trust"] = ranking.penalty(score, weight)
-    scores = {seq: sum(own.values()) for seq, own in parts.items()}
+    scores = {seq: sum(values.values()) for seq, values in parts.items()}
     return [(seq, parts[seq]) for seq, _ in ranking.top_k(scores, k)]
 
 

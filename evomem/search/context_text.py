@@ -44,19 +44,22 @@ def fit(
         text = "\n".join(line for _, line in shown)
         if len(chosen) < 2 or count(text) <= max_tokens:
             return Context(text, [record.id for record, _ in shown])
-        chosen.pop()  # together, lines may have more tokens than each has alone
+        chosen.pop()  # joined lines may have more tokens than the sum of the lines
 
 
 def _line(record: Record, zone: tzinfo, text: str) -> str:
-    """Return a line of a context: time, session and id, and the text."""
+    """Return a line of a context: time, session, page of a document and id, and the text."""
     facts = [dated(record.time, zone)]
     if record.turn.session is not None:
         facts.append(f"session {_plain(record.turn.session)}")
+    page = record.turn.metadata.get("page")
+    if "document" in record.turn.metadata and page is not None:
+        facts.append(f"page {_plain(str(page))}")
     return f"[{', '.join([*facts, f'id {_plain(record.id)}'])}] {text}"
 
 
 def _plain(label: str) -> str:
-    """Return a label without characters that would end the head of a line."""
+    """Return a label without characters that would end the bracket at the start of a line."""
     return re.sub(r"[\s\[\]]+", " ", label)
 
 
@@ -68,7 +71,7 @@ def _cut_line(
     budget: int,
     leave_room: bool,
 ) -> str:
-    """Return a line that is cut to the budget, or to half of it if that leaves some text."""
+    """Return a line cut to half of the budget, or to all of it if half leaves no text."""
     turn = record.turn
     labels = [0]
     if turn.role == "exchange":

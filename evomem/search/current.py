@@ -3,13 +3,12 @@
 "Where do I live?" asks for the current value, and so for the newest turn about it; "Where did I
 live at first?" asks for the oldest, "Where did I live before Oslo?" for the one before. A question
 about any other time, or for all values, prefers none of them. The words are matched by regular
-expressions for English; a question in another language has no wish.
+expressions for English; a question in another language has no wish (`wish_of` returns None).
 
 One of the best turns (`telling`) shows what the question is about: it is close to the question, has
-a value, and is not a past event. Others are about the same thing (`same_thing`) if the same side
-says them, and if they are similar, close to the question, and have a value of the same kind (a
-number, a day, a name) and of the same unit. Of these, the wanted one is put first; no other turn
-moves.
+a value, and is not a past event. Others are about the same thing (`same_thing`) if they are
+from the same side, similar, close to the question, and have a value of the same kind (a number, a
+day, a name) and unit. Of these, the wanted turn is put first; no other turn moves.
 """
 
 from __future__ import annotations
@@ -28,18 +27,18 @@ Wish = Literal["newest", "oldest", "previous"]
 Values = npt.NDArray[np.float64]
 
 # Chosen on development data (docs/measurements/benchmarks.md): a linear model's weights, rounded.
-BEST = 32  # turns, by score, that are looked at
+BEST = 32  # number of best turns that are compared
 LIFT = 0.01  # how much higher than the best one the wanted turn is put
-# What speaks for the same thing, beside likeness.
+# Weights of a turn's other features in the sum that says how likely it is about the same thing.
 NEAR, SHARED, KIND, UNIT, OVER = 3.1, 0.9, 1.7, 1.5, -1.3
-ALIKE = 6.2  # the sum from which on a turn is about the same thing
-ALIKE_CHANGED = 5.6  # the same where the question says that there were several: "now", "before"
-TELLS_KIND, TELLS_OVER, TELLS_RANK = 0.3, -0.5, -0.33  # what tells it, beside nearness
-# Of the nearness of the nearest turn that is no question: a farther turn is about another thing.
+ALIKE = 6.2  # threshold of that sum
+ALIKE_CHANGED = 5.6  # threshold if the question implies several values: "now", "before"
+TELLS_KIND, TELLS_OVER, TELLS_RANK = 0.3, -0.5, -0.33  # weights of features in `telling`
+# Least share of the cosine of the nearest turn that is not a question; farther turns are ignored.
 TELLS_NEAR = 0.5
-USUAL = 0.38, 0.10, 20  # mean and deviation of cosines between turns, and how many they count for
-LONGEST = 200  # characters of a turn; a longer one tells more than one thing
-WORDS = 18  # of a question; a longer one asks for more than one thing
+USUAL = 0.38, 0.10, 20  # prior of cosines between turns: mean, deviation, and its weight in turns
+LONGEST = 200  # characters of a turn; longer turns say more than one thing
+WORDS = 18  # words of a question; longer questions ask for more than one thing
 
 _OWN = re.compile(r"\b(?:I|I'm|me|my|mine|we|our|us)\b")
 _MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
@@ -94,12 +93,12 @@ _ANOTHER_TIME = re.compile(
 
 
 def wish_of(query: str, *, dated: bool = False) -> Wish | None:
-    """Return which of several turns about the same thing a question asks for, None for any.
+    """Return which of several turns about the same thing a question asks for; None if it does not say.
 
     Args:
         query: The question.
-        dated: Whether it names a day or a span of time: then it asks for what was said then,
-            whatever has changed since.
+        dated: Whether it names a day or a span of time: then it asks for turns of that time, whatever
+            has changed since.
 
     >>> wish_of("What is my dose?"), wish_of("Which car did I drive at first?")
     ('newest', 'oldest')
@@ -144,7 +143,7 @@ _NUMBER_WORDS = (
 _KINDS = {
     "number": re.compile(rf"\d|\b(?:{_NUMBER_WORDS})\b", re.IGNORECASE),
     "day": re.compile(rf"\b(?:{_DAY_NAME})"),
-    # A capital inside of a sentence or of a word, or at its beginning, if it is no usual beginning.
+    # A capital inside a sentence or a word, or at the beginning of a sentence unless common there.
     "name": re.compile(
         rf"(?<=[a-z0-9,;’'] )(?!I\b|{_DAY_NAME})[A-Z]\w+|\b[A-Z][a-z]+[A-Z]\w+"
         rf"|(?:^|[.!?] )(?!(?:{_BEGINNINGS}|{_DAY_NAME})\b)[A-Z][a-z]+\b"
@@ -220,7 +219,7 @@ def _kinds(text: str) -> set[str]:
 
 
 def _units(text: str) -> set[str]:
-    """Return what the numbers of a text count, and how values are written: "mg", "clock", "Dr"."""
+    """Return the units of a text's numbers, and the forms of its values: "mg", "clock", "Dr"."""
     units = {match[1].lower() for match in _TITLE.finditer(text)}
     if _DATE.search(text):
         units.add("date")
@@ -249,7 +248,7 @@ def _asks(turn: Turn) -> bool:
 
 
 def _tells_one(turn: Turn, query: str) -> bool:
-    """Return whether a turn says one thing, about the speaker or whom `query` names, and asks nothing."""
+    """Return whether a turn states one thing, about the speaker or somebody whom `query` names."""
     text = _text(turn)
     if _asks(turn) or len(text) > LONGEST:
         return False
@@ -258,14 +257,14 @@ def _tells_one(turn: Turn, query: str) -> bool:
 
 
 def telling(query: str, turns: Sequence[Turn], near: Values) -> int | None:
-    """Return which of the best turns most likely shows what a question is about; None for none.
+    """Return the index of the turn that most likely shows what a question is about, or None.
 
     If the best one says more than one thing, so may others, and the result is None.
 
     Args:
         query: The question.
         turns: The best turns, best first.
-        near: Of each, the cosine with the question, as a share of the best.
+        near: The cosine of each with the question, as a share of the best.
     """
     if not turns or len(_text(turns[0])) > LONGEST:
         return None
@@ -284,26 +283,26 @@ def telling(query: str, turns: Sequence[Turn], near: Values) -> int | None:
 
 
 def same_thing(
-    query: str, turns: Sequence[Turn], told: int, near: Values, shared: Values, alike: Values
+    query: str, turns: Sequence[Turn], subject: int, near: Values, shared: Values, alike: Values
 ) -> list[int]:
-    """Return which turns are about the same thing as one of them, itself included.
+    """Return the indices of the turns about the same thing as a given one, including it.
 
     Args:
         query: The question.
         turns: The best turns.
-        told: Which of them shows what the question is about (`telling`).
-        near: Of each, the cosine with the question, as a share of the best.
-        shared: Of each, BM25 for the question, as a share of the best.
-        alike: Of each, how far its similarity to `told` stands out (`standing_out`).
+        subject: The index of the turn that shows what the question is about (`telling`).
+        near: The cosine of each with the question, as a share of the best.
+        shared: BM25 of each for the question, as a share of the best.
+        alike: How far the similarity of each to the subject stands out (`standing_out`).
     """
-    first = _text(turns[told])
-    kinds, units = _kinds(first), _units(first)
-    for test, asked in _ASKED.items():
+    subject_text = _text(turns[subject])
+    kinds, units = _kinds(subject_text), _units(subject_text)
+    for test, asked_kinds in _ASKED.items():
         if test.search(query):
-            kinds = asked & kinds if asked == {"name"} else asked
+            kinds = asked_kinds & kinds if asked_kinds == {"name"} else asked_kinds
             break
-    whether = bool(_WHETHER.search(query))  # the end of what is asked for has no value
-    side = bool(turns[told].user), turns[told].speaker
+    is_yes_no = bool(_WHETHER.search(query))  # "Do I still …?": the turn that ends it has no value
+    side = bool(turns[subject].user), turns[subject].speaker
     likeness = np.full(len(turns), -np.inf)
     for place, turn in enumerate(turns):
         text = _text(turn)
@@ -313,11 +312,11 @@ def same_thing(
             alike[place]
             + NEAR * near[place]
             + SHARED * shared[place]
-            + KIND * (whether or not kinds or bool(kinds & _kinds(text)))
+            + KIND * (is_yes_no or not kinds or bool(kinds & _kinds(text)))
             + UNIT * (bool(units & _units(text)) if units else 0.5)
-            + OVER * (_is_over(text) and not whether)
+            + OVER * (_is_over(text) and not is_yes_no)
         )
-    likeness[told] = np.inf
+    likeness[subject] = np.inf
     changed = any(test.search(query) for test in (_NOW, _FORMER, _BEFORE))
     places: list[int] = np.flatnonzero(likeness > (ALIKE_CHANGED if changed else ALIKE)).tolist()
     return places
@@ -329,7 +328,7 @@ def wished(wish: Wish, query: str, records: Sequence[Record], same: Sequence[int
     A turn that repeats an earlier value is not a change.
 
     Args:
-        wish: Which of those about the same thing the question asks for.
+        wish: Which turn the question asks for.
         query: The question.
         records: The best turns.
         same: The indices of those about the same thing.
@@ -337,14 +336,14 @@ def wished(wish: Wish, query: str, records: Sequence[Record], same: Sequence[int
     order = sorted(same, key=lambda place: _moment(records[place]))
     if wish == "oldest":
         return order[0] if order else None
-    asked, told = _values(query), set[str]()
+    query_values, known_values = _values(query), set[str]()
     changes = []
     for place in order:
         text = _text(records[place].turn)
-        values = _values(text) - asked
-        if not values or values - told or _AGAIN.search(text):
+        values = _values(text) - query_values
+        if not values or values - known_values or _AGAIN.search(text):
             changes.append(place)
-        told |= values
+        known_values |= values
     if wish == "newest":
         return changes[-1] if changes else None
     bound = _bound(query, records, changes)
@@ -360,9 +359,9 @@ def _bound(
     query: str, records: Sequence[Record], changes: Sequence[int]
 ) -> tuple[datetime, int] | None:
     """Return the time of the value that the question names ("before Oslo"), or of the newest."""
-    named = _NAMED.search(query)
-    if named:
-        words = _words(named[1])
+    before = _NAMED.search(query)
+    if before:
+        words = _words(before[1])
         shares = [
             len(words & _words(_text(record.turn))) if _tells_one(record.turn, query) else 0
             for record in records

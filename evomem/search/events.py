@@ -1,4 +1,4 @@
-"""When something happened that a query counts from: the turns that tell of it, and their days."""
+"""Events that a query counts from ("a year before I moved"): the turns that tell of them, and days."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from evomem.times.dates import asked_days
 from evomem.times.event_words import Event
 from evomem.times.when import When, day_of
 
-TURNS = 3  # that may tell of an event: it may have happened more than once
-CLOSE = 0.9  # of the best turn's score, that others need
-LONGEST = 31  # days of a span that tells when something happened
+TURNS = 3  # turns per event: it may have happened more than once
+CLOSE = 0.9  # least score of another turn, as a share of the best turn's score
+LONGEST = 31  # days; longer spans do not say when something happened
 
 _WHO = frozenset("i we you he she it they me us my our your his her its their a an the".split())
 """Words that many turns share."""
@@ -35,15 +35,15 @@ def with_events(
 ) -> When:
     """Add the days that are counted from events.
 
-    A turn tells of an event if it shares a word with it, besides "I" and the like, and is one of
-    the best for it. An event of which no turn tells has no time.
+    A turn tells of an event if it shares a word with it, other than words such as "I", and is one
+    of the best turns for it. An event of which no turn tells has no time.
 
     Args:
-        when: What else the query names.
-        engine: Of the memory.
+        when: The other times that the query names.
+        engine: The engine of the memory.
         view: The turns to search.
         groups: The turns that may be found.
-        events: What is counted from, with the embedding (D,) of its text.
+        events: The events that the query counts from, each with the embedding (D,) of its text.
     """
     spans, telling = list(when.spans), set(when.events)
     for event, vector in events:
@@ -53,10 +53,10 @@ def with_events(
         candidates = np.array(sorted(scores), np.int64)
         shared = engine.store.lexical(view, " ".join(words), candidates) if words else ()
         sharing = {seq for seq, share in shared if share > 0}
-        told = [seq for seq, _ in ranked if seq in sharing]
-        told = [seq for seq in told if scores[seq] >= CLOSE * scores[told[0]]]
-        records = engine.store.records(view, told)
-        for seq in told:
+        tellers = [seq for seq, _ in ranked if seq in sharing]
+        tellers = [seq for seq in tellers if scores[seq] >= CLOSE * scores[tellers[0]]]
+        records = engine.store.records(view, tellers)
+        for seq in tellers:
             try:
                 spans.append(event.offset.of(_happened(records[seq], when.zone)))
             except OverflowError:
@@ -67,11 +67,11 @@ def with_events(
 
 def _happened(record: Record, zone: tzinfo) -> Days:
     """Return the days that a turn names ("I moved last week"), or the one on which it was said."""
-    said = day_of(record.time, zone)
+    day = day_of(record.time, zone)
     turn = record.turn
-    named = [
+    spans = [
         span
-        for span in asked_days(turn.user or turn.assistant, [said], said)
+        for span in asked_days(turn.user or turn.assistant, [day], day)
         if span[0] != date.min and span[1] - span[0] <= timedelta(LONGEST)
     ]
-    return named[0] if len(named) == 1 else (said, said)
+    return spans[0] if len(spans) == 1 else (day, day)

@@ -1,4 +1,4 @@
-"""`excerpt`: the longest allowed part of a text that says most about a query."""
+"""`excerpt`: the longest part of a text that fits a limit, chosen by the words of a query."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def excerpt(
     """Return the longest part of a text that fits, around the words that it shares with the query.
 
     A word counts for less the more often the text repeats it. Whole sentences if one fits, else
-    words, else characters. What is left out is marked (`CUT`).
+    words, else characters. Omissions are marked (`CUT`).
 
     Args:
         text: The text.
@@ -53,14 +53,17 @@ def excerpt(
     begin, end = 0, len(text)
     for pattern in _UNITS:
         spans = [match.span() for match in pattern.finditer(text, begin, end)]
-        for first, last in names:  # a name is no part of what was said
+        for first, last in names:  # a speaker's name is not part of the sentence
             spans = [(last if first <= start < last else start, stop) for start, stop in spans]
         spans = [span for span in spans if span[0] < span[1]]
         if not spans:
             return None
         scores = [sum(weights.get(w, 0.0) for w in set(_words(text[a:b]))) for a, b in spans]
         best = scores.index(max(scores))
-        low, high = 0, len(spans)  # the greatest size that fits: `low` does, or is 0
+        low, high = (
+            0,
+            len(spans),
+        )  # binary search for the greatest size that fits; `low` fits, or is 0
         while low < high:
             size = (low + high + 1) // 2
             low, high = (size, high) if fits(part(spans, best, size)) else (low, size - 1)

@@ -129,12 +129,12 @@ def _current(
     records = look.records(best)
     turns = [record.turn for record in records]
     near = signal_values["evolvable"][places]
-    told = telling(query, turns, near)
-    if told is None:
+    subject = telling(query, turns, near)
+    if subject is None:
         return added
-    likeness = look.likeness(best[told], best)
+    likeness = look.likeness(best[subject], best)
     alike = standing_out(np.array([likeness.get(seq, 0.0) for seq in best]))
-    same = same_thing(query, turns, told, near, signal_values["lexical"][places], alike)
+    same = same_thing(query, turns, subject, near, signal_values["lexical"][places], alike)
     wanted = wished(wish, query, records, same)
     if wanted is not None and places[wanted] != order[0]:
         added[places[wanted]] = scores[order[0]] + LIFT - scores[places[wanted]]

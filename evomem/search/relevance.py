@@ -1,9 +1,9 @@
 """How likely it is that a turn answers a query: a logistic model of its cosine and of shared words.
 
-Scores order the turns of one query and say nothing about whether any of them answers it: their parts
-are shares of the query's own best. Cosines of most encoders do, and so does the share of the query's
-words that a turn has, each counted by how rare it is in the memory; a word that is in no turn, such
-as the name of somebody unknown, counts most.
+Scores order the turns of one query but do not tell whether any of them answers it: their parts are
+shares of the best value of the same query. Cosines of most encoders do tell, and so does the share
+of the query's words that a turn contains, weighted by how rare each is in the memory; a word that no
+turn contains, such as the name of somebody unknown, weighs most.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ from evomem.times.when import When, names_time, read_when
 
 Mode = Literal["evolvable", "lexical", "hybrid"]
 
-PATIENCE = 3  # races lost because turns were deleted, before a search no longer starts again
+PATIENCE = 3  # restarts because of deleted turns, after which a search ignores deletions
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Question:
 
     query: str
     k: int
-    """How many hits at most."""
+    """Maximum number of hits."""
     mode: Mode
     condition: Filter
     """Which turns may be returned."""
@@ -59,7 +59,7 @@ class Question:
     zone: tzinfo
     """The time zone of days in the question."""
     min_relevance: float | None = None
-    """Of the best `k`, those with a lower relevance are left out."""
+    """Hits with a lower relevance are left out."""
     rerank: bool = False
     """Whether the best hits are ordered by the database's re-ranker."""
 
@@ -70,15 +70,15 @@ def find_hits(
     """Return the turns that answer a question best.
 
     Args:
-        engine: Of the memory.
-        take_view: Returns the present view to search. It is called again if the log was rewritten
+        engine: The engine of the memory.
+        take_view: Returns the current view to search; called again if the log was rewritten
             meanwhile.
         question: The question.
         asked_of: The name of the memory in errors.
 
     Raises:
-        HeadMoved: The memory was purged again and again meanwhile.
-        QueryError: There is no re-ranker, and the question asks for one.
+        HeadMoved: The memory was purged in every attempt.
+        QueryError: The question asks for a re-ranker, and the database has none.
     """
     if not question.rerank:
         return _find(engine, take_view, question, asked_of)
@@ -95,7 +95,7 @@ def find_hits(
 def _find(
     engine: Engine, take_view: Callable[[], View], question: Question, asked_of: object
 ) -> list[Hit]:
-    """Do as `find_hits`, without re-ranking."""
+    """Return the hits in the order of their scores, without re-ranking."""
     store, index = engine.store, engine.index
     query, by_vectors = question.query, question.mode != "lexical"
     is_timed = by_vectors and names_time(query)  # parsed before a transaction is open
@@ -109,12 +109,14 @@ def _find(
                 return []
             texts = [query, *(event.text for event in events)]
             vectors = [] if state is None else _embed(engine.reader, state, texts)
-            if attempt >= PATIENCE:  # turns are deleted all the time: leave these out
+            if (
+                attempt >= PATIENCE
+            ):  # turns are deleted constantly: return a view without the hidden ones
                 view = replace(view, hidden=None)
             indexed = index.reading(view) if vectors else nullcontext()
             with indexed, store.snapshot(view):
                 return _hits(engine, view, question, vectors, is_timed, events)
-        except HeadMoved:  # the log was rewritten meanwhile: start again from what it is now
+        except HeadMoved:  # the log was rewritten meanwhile: start again from its current state
             continue
     raise HeadMoved(f"{asked_of!r} keeps being purged while it is searched; try again later")
 
@@ -130,13 +132,13 @@ def _hits(
     """Rank the turns of a view. Everything is read here, inside one snapshot.
 
     Args:
-        engine: Of the memory.
+        engine: The engine of the memory.
         view: The turns to search.
         question: The question.
         vectors: Each (D,) float32: the query and the `events`, embedded at the view's end; none for
             "lexical".
         is_timed: Whether the query names a time.
-        events: What times of the query are counted from.
+        events: The events that times of the query are counted from.
     """
     vector = vectors[0] if vectors else None
     store, query = engine.store, question.query
@@ -161,7 +163,7 @@ def _hits(
     records = store.records(view, [seq for seq, _ in ranked])
     if missing := [seq for seq, _ in ranked if seq not in records]:
         raise damaged(view, missing[0])
-    # Most memories hide nothing: then there is no need to look.
+    # Most memories hide nothing: then the query is not needed.
     earlier = {} if view.hidden == 0 else store.replaced(view, records)
     return [
         Hit(

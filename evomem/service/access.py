@@ -20,17 +20,17 @@ class Access:
     """The rights of one request."""
 
     key: str
-    """The key's id; "" where no key is wanted."""
+    """The key's id; "" if the service needs no key."""
     prefix: Namespace
-    """Only memories whose namespaces begin so; () for all."""
+    """Restricts the access to memories whose namespaces begin with these labels; () for all."""
     rights: frozenset[str]
 
     def covers(self, labels: Namespace) -> bool:
-        """Say whether a namespace begins with the prefix."""
+        """Return whether a namespace begins with the prefix."""
         return labels[: len(self.prefix)] == self.prefix
 
     def check(self, right: str, labels: Namespace) -> None:
-        """Raise `AccessDenied` unless this has a right to a memory, whether it exists or not."""
+        """Raise `AccessDenied` without a right to a memory, whether it exists or not."""
         if right not in self.rights:
             raise AccessDenied(
                 f"the key has no right to {right}, only to {', '.join(sorted(self.rights))}: "

@@ -69,7 +69,7 @@ async def compact(request: Request, embeddings: Form | None = None) -> dict[str,
 
 @router.get("/backup", response_class=FileResponse)
 async def backup(request: Request) -> Response:
-    """Return a copy of an SQLite database as it is at this moment."""
+    """Return a copy of the current state of an SQLite database."""
     service = check_root(request)
     folder = tempfile.TemporaryDirectory(prefix="evomem-")
     path = Path(folder.name, "backup.db")
@@ -142,13 +142,13 @@ async def list_keys(request: Request) -> Response:
 
 @router.delete("/keys/{id}", response_model=models.KeyOut)
 async def revoke_key(id: str, request: Request) -> Response:
-    """Refuse a key from now on, on every worker."""
+    """Revoke a key, on every worker."""
     service, access = service_of(request), access_of(request)
     access.check("admin", access.prefix)
 
     def revoke() -> Key:
         if access.prefix and id not in {key.id for key in service.keys.keys(access.prefix)}:
-            raise no_key(id)  # of others, it is not told that they are there
+            raise no_key(id)  # keys of other prefixes are reported as unknown
         return service.keys.revoke(id)
 
     return answer((await service.with_keys(revoke)).to_json())
@@ -159,7 +159,7 @@ async def access_log(
     request: Request,
     after: Annotated[int, Query(ge=0, lt=2**63)] = 0,
     before: Annotated[
-        int | None, Query(ge=0, lt=2**63, description="lines before that one, newest first")
+        int | None, Query(ge=0, lt=2**63, description="lines before this one, newest first")
     ] = None,
     limit: Limit = 100,
 ) -> Response:
@@ -182,7 +182,7 @@ def unpack(archive: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(archive) as packed:
             for member in packed.infolist():
-                if member.compress_type != zipfile.ZIP_STORED:  # else a bomb could hide in it
+                if member.compress_type != zipfile.ZIP_STORED:  # compression could hide a zip bomb
                     raise InputError(f"{member.filename[:100]!r} is compressed: store it as it is")
                 packed.extract(member, folder)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:

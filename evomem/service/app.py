@@ -36,13 +36,13 @@ _ARENA_MAX = -8  # M_ARENA_MAX of malloc.h
 
 
 def from_environment() -> ASGIApp:
-    """Create the application with the settings of `Settings.to_environment`, for a process of its own."""
+    """Create the application with the settings of `Settings.to_environment`, in a separate process."""
     _limit_arenas()
     return make_app(Settings.from_environment())
 
 
 def _limit_arenas() -> None:
-    """Keep glibc from giving a heap to each of many threads: what they free stays in these.
+    """Keep glibc from giving each thread a heap, which would hold on to freed memory.
 
     Does nothing with another C library, or where `MALLOC_ARENA_MAX` says otherwise.
     """
@@ -75,8 +75,12 @@ def make_app(settings: Settings) -> Guard:
         description="Memories for agents. Errors are application/problem+json.",
         lifespan=lifespan,
         responses=PROBLEMS,
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # its spans hold addresses
-        docs_url=None,  # its page would load scripts from elsewhere
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+        },  # its spans contain addresses
+        docs_url=None,  # its page would load scripts from other sites
         redoc_url=None,
         generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,
@@ -92,20 +96,21 @@ def make_app(settings: Settings) -> Guard:
     )
     for kind in kinds:
         app.add_exception_handler(kind, handle)
-    for path in ("/mcp", "/mcp/{memory:path}"):  # first: routes are tried in their order
+    for path in ("/mcp", "/mcp/{memory:path}"):  # first: routes are tried in order
         app.router.routes.append(Route(path, tools or no_tools, methods=["POST"]))
     app.add_api_route("/health/live", live, tags=["service"])
     app.add_api_route("/health/ready", ready, tags=["service"])
     if settings.metrics:
         app.add_api_route("/metrics", metrics, tags=["service"], response_class=PlainTextResponse)
-    for part in (uploads, inspection, memories, together, admin):  # a memory's path takes any other
+    # inspection, memories, ... in this order: the path of a memory matches any path
+    for part in (uploads, inspection, memories, together, admin):
         app.include_router(part.router)
     add_page(app)
     return Guard(app, service)
 
 
 async def no_tools(request: Request) -> Response:
-    """Answer that the extra for the Model Context Protocol is missing."""
+    """Return an error: the extra for the Model Context Protocol is missing."""
     raise Problem(
         HTTPStatus.NOT_IMPLEMENTED,
         "the service has no tools, since the extra [mcp] is not installed where it runs",
@@ -136,7 +141,7 @@ async def metrics(request: Request) -> Response:
 
 
 def _tools(service: Service) -> McpEndpoint | None:
-    if find_spec("mcp_types") is None:  # version 1 of the SDK has none
+    if find_spec("mcp_types") is None:  # version 1 of the SDK lacks it
         return None
     from evomem.service.mcp.http import McpEndpoint
 

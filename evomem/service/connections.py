@@ -1,7 +1,7 @@
 """Connections of the service: closed if the head of a request is too slow or too large.
 
-uvicorn itself waits for the first byte, and for the rest of a head, without limit; with httptools it
-takes a head of any size.
+uvicorn itself waits without limit for the first byte and the rest of a head; with httptools it
+accepts heads of any size.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import asyncio
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-HEAD = 30.0  # seconds for the head of a request, from the connection or the head's first byte on
+HEAD = 30.0  # seconds for the head of a request, from the connection or from the head's first byte
 HEAD_BYTES = 65_536
 REST = 30.0  # seconds for the rest of a body whose request is answered
-STALLED = 0.5  # seconds: a timer that is so late found a busy loop, which has yet to read
+STALLED = 0.5  # seconds; if a timer fires later than this, the loop was busy and has bytes to read
 _LATE = b"408 Request Timeout"
 _LARGE = b"431 Request Header Fields Too Large"
 
 
-class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # chosen when it is imported
-    """uvicorn's protocol, by httptools where that is installed, by h11 elsewhere, with these limits."""
+class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # chosen at import
+    """uvicorn's protocol (by httptools if installed, else by h11) with these limits."""
 
     head_seconds = HEAD
     rest_seconds = REST
@@ -28,12 +28,12 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # chosen 
     _in_body = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Wait for a first request."""
+        """Start the limit for the first request."""
         super().connection_made(transport)
         self._start(self.head_seconds)
 
     def data_received(self, data: bytes) -> None:
-        """Take some bytes; the time counts until a head is whole, however often some arrive."""
+        """Receive bytes; the limit runs until the head is complete, even if bytes keep arriving."""
         super().data_received(data)
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete and cycle.scope is self.scope:
@@ -48,7 +48,7 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # chosen 
             self._start(seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the limit."""
+        """Cancel the limit."""
         self._stop()
         super().connection_lost(exc)
 

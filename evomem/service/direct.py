@@ -1,7 +1,7 @@
 """The most frequent calls, without FastAPI's work for every request.
 
-The same endpoints with the same checks: the path's memory and right, then the body's fields. What is not
-exactly such a call goes to the application, which also describes these endpoints.
+They run the same endpoints with the same checks: the path's memory and right, then the body's fields.
+Any other call goes to the application, which also describes these endpoints.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ OPERATIONS = {
 
 
 def operation_of(method: str, path: str, media_type: str | None) -> _Operation | None:
-    """Return which of these operations a request asks for; None for any other."""
+    """Return the operation that a request asks for; None if it is not one of these."""
     if method != "POST" or media_type != "application/json" or not path.startswith(START):
         return None
     name, _, word = path[len(START) :].rpartition("/")
@@ -43,7 +43,7 @@ def operation_of(method: str, path: str, media_type: str | None) -> _Operation |
 
 
 async def call(operation: _Operation, request: Request, path: str, body: bytes) -> Response:
-    """Answer. Raises what the endpoint raises, and `RequestValidationError`."""
+    """Return the response. Raises what the endpoint raises, and `RequestValidationError`."""
     request.scope["endpoint"] = operation.endpoint
     name = path[len(START) :].rpartition("/")[0]
     memory = await operation.memory(request, name)

@@ -76,7 +76,7 @@ class Past(NamedTuple):
     added: str | None
 
     def of(self, memory: Memory) -> MemoryView:
-        """Return the memory at this point; itself if no limit is given."""
+        """Return the memory at this point; the memory itself if no limit is given."""
         seen: MemoryView = memory
         if self.at is not None:
             seen = seen.at(seq=self.at) if isinstance(self.at, int) else seen.at(time=self.at)

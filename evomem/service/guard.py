@@ -1,4 +1,4 @@
-"""Checks of every request before an endpoint sees it, and what is logged when it is answered.
+"""Checks of every request before its endpoint runs, and the log entry after it.
 
 host and origin ─► room? ─► the page, or a key ─► its limits ─► body, bounded and in time ─► endpoint ─► notes
 """
@@ -70,7 +70,7 @@ class Guard:
         if path in OPEN:
             return await self._app(request.scope, _no_body, request.send)
         pairs = [*request.scope["headers"]]
-        # Of a header that is there twice, the first counts.
+        # If a header is repeated, the first one counts.
         headers = {name: value.decode("latin-1") for name, value in reversed(pairs)}
         if len(headers) < len(pairs) and sum(name == b"host" for name, _ in pairs) > 1:
             raise Problem(HTTPStatus.BAD_REQUEST, "there are several Host headers: send one")
@@ -141,7 +141,7 @@ class Guard:
         return EVERYTHING
 
     async def _whole_body(self, headers: _Headers, receive: Receive) -> bytes:
-        """Return a body that is one value. Raises `Problem` if it is too large or too slow."""
+        """Return the whole body. Raises `Problem` if it is too large or too slow."""
         most = self.service.settings.max_body
         parts: list[bytes] = []
         room = most
@@ -167,7 +167,7 @@ class Guard:
     async def _work(
         self, request: _Request, path: str, media_type: str | None, body: bytes
     ) -> None:
-        """Answer a request whose body has arrived."""
+        """Respond to a request whose body has arrived."""
         scope = request.scope
         operation = direct.operation_of(scope["method"], path, media_type)
         if operation is None:
@@ -179,12 +179,14 @@ class Guard:
     async def _until_gone(
         self, request: _Request, answering: Coroutine[Any, Any, None], receive: Receive
     ) -> None:
-        """Answer, unless the client disconnects: then work that has not begun is dropped."""
+        """Respond, unless the client disconnects: then work that has not started is dropped."""
         own = asyncio.current_task()
         gone = asyncio.ensure_future(_disconnected(receive))
 
         def stop(_: asyncio.Future[None]) -> None:
-            if own and not request.ended:  # what follows an answer, such as removing files, is done
+            if (
+                own and not request.ended
+            ):  # after the response, finish the cleanup, such as removing files
                 request.cancelled = own.cancel()
 
         gone.add_done_callback(stop)
@@ -230,7 +232,7 @@ class _Request:
         self._send = send
 
     async def send(self, message: Message) -> None:
-        """Forward an answer, and keep its status."""
+        """Forward a response, and record its status."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
         self.ended = message["type"] == "http.response.body" and not message.get("more_body")
@@ -238,17 +240,17 @@ class _Request:
 
 
 class _Gone(Exception):
-    """The client went away."""
+    """The client disconnected."""
 
 
 class _Replayed:
-    """Provides a body that was read already."""
+    """Replays a body that was already read."""
 
     def __init__(self, body: bytes) -> None:
         self._body: bytes | None = body
 
     async def __call__(self) -> Message:
-        """Return the body, then wait for ever: the guard itself looks for the end."""
+        """Return the body, then wait forever: the guard itself waits for the disconnect."""
         if self._body is None:
             await asyncio.Event().wait()
         body, self._body = self._body, None

@@ -1,4 +1,4 @@
-"""The inspector's endpoints: what it shows beyond the results of `Memory`."""
+"""The inspector's endpoints, for what `Memory` does not return."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from evomem.service.wire import hit_to_json
 
 router = APIRouter(prefix="/v1", tags=["inspection"])
 SESSIONS = 500  # names of sessions in an overview
-FORKS = 1000  # memories below one that are looked at for forks
-SHOWN = 20  # turns of each kind in the preview of a purge
+FORKS = 1000  # memories below one that are searched for forks
+SHOWN = 20  # turns per kind in the preview of a purge
 
 After = Annotated[int, Query(ge=0, le=MAX_TURNS)]
 
@@ -123,7 +123,7 @@ async def similarity_map(
 
 @router.post(ONE + "/inspect/alone", response_model=models.AloneOut)
 async def search_alone(memory: Readable, question: Search, request: Request) -> Response:
-    """Search without memory: every text is read as if it were the first."""
+    """Search without memory: the encoder reads every text as if it were the first."""
     past, values = asked(question)
     alone: Alone = request.app.state.alone
     result = await service_of(request).run(lambda: alone.search(past.of(memory), **values))

@@ -1,4 +1,4 @@
-"""The bodies and answers of `evomem.service.inspection`."""
+"""The request and response bodies of `evomem.service.inspection`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Overview(NodeOut):
 
     first_time: datetime | None = Field(description="the time of its first turn")
     last_time: datetime | None
-    sessions: list[str] = Field(description="the first ones, in the order in which they began")
+    sessions: list[str] = Field(description="the first sessions, in the order in which they began")
     session_count: int
     digest: str = Field(description="digest of all turns up to the newest one, as hex")
     revision: int = Field(description="grows with every purge")
@@ -102,7 +102,9 @@ class MapOut(BaseModel):
 
     points: list[PointOut]
     turns: list[RecordOut]
-    cosines: list[list[float | None]] = Field(description="null where the turn was not there yet")
+    cosines: list[list[float | None]] = Field(
+        description="null where the turn had not been added yet"
+    )
 
 
 class AloneOut(BaseModel):

@@ -1,8 +1,7 @@
 """A cache of keys, valid until the key store is written to.
 
-SQLite says at the cost of a function call whether any connection, of any process, has committed
-something since. So a key that is revoked is refused by the next request, and most requests need no
-thread and no statement.
+SQLite reports at the cost of a function call whether any connection of any process has committed
+since. So the next request refuses a revoked key, and most requests need no thread and no statement.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ KEPT = 10_000  # keys
 
 
 class KeyCache:
-    """Remembers for one location; nothing where that is no file."""
+    """Caches keys for one location; caches nothing if the location is not a file."""
 
     def __init__(self, location: str) -> None:
         self._connection: sqlite3.Connection | None = None
@@ -33,12 +32,12 @@ class KeyCache:
         self._found: dict[bytes, tuple[Access, float]] = {}
 
     def version(self) -> int | None:
-        """Return a number that changes with whatever is committed; None if nothing can be remembered."""
+        """Return a number that changes with every commit; None if nothing can be cached."""
         with self._lock:
             return self._read()
 
     def get(self, secret: str) -> Access | None:
-        """Return what was found for a secret, if that still holds; None if it has to be looked up."""
+        """Return the cached result for a secret; None if it is not cached or not valid."""
         with self._lock:
             version = self._read()
             if version is None or version != self._version:
@@ -47,7 +46,7 @@ class KeyCache:
             return access if time.time() < until else None
 
     def put(self, version: int | None, secret: str, access: Access, until: float) -> None:
-        """Remember what was found, until a time, if the version before was this one."""
+        """Cache a result until a time, if the version before the lookup was this one."""
         with self._lock:
             if version is None:
                 return
@@ -67,7 +66,7 @@ class KeyCache:
             return None
         try:
             number: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
-        except sqlite3.Error:  # somebody holds the file: ask as if nothing was remembered
+        except sqlite3.Error:  # another process holds the file: treat the cache as empty
             return None
         return number
 

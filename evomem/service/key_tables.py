@@ -56,7 +56,7 @@ def keys_location(database: str) -> str:
     """Return the location of a database's keys.
 
     Raises:
-        StoreError: It is of a store that evomem does not know: name a place with `--keys`.
+        StoreError: evomem does not know the store: name a place with `--keys`.
     """
     if database.startswith(("postgresql://", "postgres://")):
         return database

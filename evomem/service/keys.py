@@ -29,8 +29,8 @@ from evomem.service.key_tables import ACCESSES, KEYS, META, SECRETS, connect
 from evomem.store import Namespace
 
 MARK = "evk"
-"""The prefix of every secret, by which secret scanners recognise one."""
-USED = 60.0  # seconds after which a key's last use is written again
+"""The prefix of every secret, by which secret scanners recognise it."""
+USED = 60.0  # seconds between two writes of a key's last use
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,14 @@ class Entry:
     time: float
     """Seconds since 1970."""
     key: str
-    """The key's id; "" where no key is wanted."""
+    """The key's id; "" if the service needs no key."""
     action: str
     memory: Namespace
-    """() for the database as a whole."""
+    """() for the whole database."""
     count: int
     """The number of turns added, returned or forgotten."""
     status: int
-    """Of the answer, as in HTTP."""
+    """The HTTP status of the response."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the line as plain JSON values."""
@@ -75,7 +75,7 @@ class KeyStore:
         with self._failures():
             self._engine = connect(location)
             self._cache = KeyCache(location)
-            with suppress(sa.exc.DBAPIError):  # another process makes the same tables
+            with suppress(sa.exc.DBAPIError):  # another process creates the same tables
                 self._create()
             with self._engine.connect() as connection:
                 connection.execute(sa.select(KEYS.c.id).limit(1))
@@ -92,13 +92,13 @@ class KeyStore:
         """Create a key; return its secret, which is not stored, and the stored part.
 
         Args:
-            prefix: It is for all memories whose namespaces begin so; () for all of them.
-            rights: Of `RIGHTS`.
-            expires: The time from which it is refused; None for never.
-            note: What it is for.
+            prefix: The key is for memories whose namespaces begin with these labels; () for all.
+            rights: Some of `RIGHTS`.
+            expires: The time at which it expires; None for never.
+            note: Its purpose.
 
         Raises:
-            InputError: One of them cannot be used.
+            InputError: An argument cannot be used.
         """
         if prefix:
             check_labels(prefix)
@@ -141,7 +141,7 @@ class KeyStore:
         return [key for key in keys if key.prefix[: len(prefix)] == prefix]
 
     def revoke(self, id: str) -> Key:
-        """Refuse a key from now on, on every worker; return it. Raises `NotFound`."""
+        """Revoke a key, on every worker; return it. Raises `NotFound`."""
         self.get(id)
         change = sa.update(KEYS).where(KEYS.c.id == id, KEYS.c.revoked.is_(None))
         with self._writing() as connection:
@@ -167,7 +167,7 @@ class KeyStore:
     def find(self, secret: str) -> Access | None:
         """Return the rights of a secret; None if it is unknown, expired or revoked.
 
-        An unknown key takes as long as a wrong secret.
+        An unknown key takes as long to refuse as a wrong secret.
         """
         version = self._cache.version()
         mark, _, rest = secret.partition("_")
@@ -196,7 +196,10 @@ class KeyStore:
             row = connection.execute(query).one_or_none()
             if row is not None:
                 return bytes(row.secret)
-        with suppress(StoreError), self._writing() as connection:  # another worker is quicker
+        with (
+            suppress(StoreError),
+            self._writing() as connection,
+        ):  # another worker may create them first
             made = {"name": name, "secret": secrets.token_bytes(32)}
             connection.execute(sa.insert(SECRETS).values(made))
         with self._reading() as connection:
@@ -227,10 +230,10 @@ class KeyStore:
         """Return lines of the log with their numbers, oldest first; with `before`, newest first.
 
         Args:
-            access: Whose lines: those about memories, and of keys, below its prefix.
+            access: Selects the lines about memories, and of keys, below its prefix.
             after: Only lines with a greater number.
             before: Only lines with a smaller number.
-            limit: How many lines at most.
+            limit: Maximum number of lines.
         """
         keys = {key.id for key in self.keys(access.prefix)} | ({""} if not access.prefix else set())
         number = ACCESSES.c.number
@@ -263,9 +266,9 @@ class KeyStore:
     # ---------------------------------------------------------------------------------------
 
     def _row(self, id: str) -> Any:
-        plain = id if id.isascii() and id.isprintable() else ""  # else no database takes it
+        plain = id if id.isascii() and id.isprintable() else ""  # databases refuse other characters
         with self._reading() as connection:
-            # Workers on several machines agree on the time by the server's clock; those of a file
+            # Workers on several machines use the server's clock; those that share a file
             # are on one machine.
             now: Any = sa.literal(time.time())
             if connection.dialect.name == "postgresql":

@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 from evomem.service.problems import Problem
 
-KEYS = 10_000  # rates that are remembered
+KEYS = 10_000  # number of keys whose rates are remembered
 
 
 class Limits:

@@ -36,7 +36,7 @@ from evomem.service.wire import hit_to_json, zone_from_text
 from evomem.store import Namespace
 
 router = APIRouter(prefix="/v1")
-PAGE = 1000  # turns or names of one page, at most
+PAGE = 1000  # maximum number of turns or names on one page
 ONE = "/memories/{memory:path}"
 NOW = Past(None, None, None)
 
@@ -125,7 +125,7 @@ async def history(
     where: Annotated[str | None, Query(description="metadata, as JSON")] = None,
     source: Labels = None,
     not_source: Labels = None,
-    all: Annotated[bool, Query(description="those whose places others took, too")] = False,
+    all: Annotated[bool, Query(description="also turns that were replaced")] = False,
     speaker: str | None = None,
     words: Annotated[
         str | None, Query(max_length=MAX_LABEL, description="only turns that share a word with it")
@@ -252,7 +252,7 @@ async def expire(memory: Forgettable, what: models.Expire, request: Request) -> 
 
 @router.get(ONE, tags=["memories"], response_model=models.MemoryOut)
 async def describe(memory: Readable, past: Seen, request: Request) -> Response:
-    """Return how many turns the memory has, or had."""
+    """Return how many turns the memory has, now or at a point in the past."""
 
     def read() -> dict[str, Any]:
         seen = past.of(memory)
@@ -270,7 +270,7 @@ async def describe(memory: Readable, past: Seen, request: Request) -> Response:
 
 @router.delete(ONE, tags=["forgetting"], response_model=models.ReceiptOut)
 async def drop(memory: Forgettable, request: Request, below: bool = False) -> Response:
-    """Forget the memory as a whole and, with `below`, all memories whose names begin with its name."""
+    """Forget the whole memory and, with `below`, all memories whose names begin with its name."""
     service = service_of(request)
     if below:
         return _receipt(await service.run(service.db.drop, *memory.namespace), request)

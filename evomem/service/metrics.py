@@ -13,7 +13,7 @@ from evomem.encoder import BatchEncoder, Encoder, Job
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State, Vectors
 
-LAG = 0.5  # seconds between two looks at the event loop
+LAG = 0.5  # seconds between two measurements of the event loop
 _FAST = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -69,7 +69,7 @@ class Metrics:
         )
 
     def text(self) -> tuple[bytes, str]:
-        """Return everything in Prometheus' format, and the type of that."""
+        """Return all metrics in Prometheus' format, and its content type."""
         from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
         from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -132,7 +132,7 @@ class MeteredEncoder:
 
 
 class MeteredBatchEncoder(MeteredEncoder):
-    """The same for a `BatchEncoder`."""
+    """A `BatchEncoder` whose passes are timed and counted."""
 
     _encoder: BatchEncoder
 

@@ -17,7 +17,7 @@ from evomem.service.access import RIGHTS
 Label = Annotated[str, Field(max_length=MAX_LABEL)]
 Source = Label | None
 Point = Annotated[int, Field(ge=0, le=MAX_TURNS)] | Label
-"""A turn (its seq) or a time (ISO 8601 with a time zone)."""
+"""A turn, by its seq, or a time (ISO 8601 with a time zone)."""
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -83,7 +83,7 @@ class Question(Filters, Past):
         None, description='weights of sources; "" stands for turns without one'
     )
     min_relevance: float | None = Field(
-        None, description="the least relevance, 0 to 1; less relevant turns are left out"
+        None, description="minimum relevance, 0 to 1; less relevant turns are left out"
     )
     rerank: bool = Field(
         False, description="whether the service's re-ranker orders the best turns, if it has one"
@@ -203,7 +203,7 @@ class HitOut(RecordOut):
 
     score: float
     parts: dict[str, float] = Field(
-        description="the summands of the score; and `rerank`, the re-ranker's score, which is not one"
+        description="the summands of the score; also `rerank`, the re-ranker's score, which is not a summand"
     )
     relevance: float | None = Field(
         description="how likely the turn answers the query, 0 to 1; null for lexical search, and for"
@@ -264,7 +264,7 @@ class TogetherOut(BaseModel):
 
     version: str
     memories: dict[str, ExtractOut | None] | None = Field(
-        description="by name, sorted; null if the client has it"
+        description="by name, sorted; null if the client has the current state"
     )
     cosines: list[float] | None = Field(
         description="one for every turn, in the order of the memories"

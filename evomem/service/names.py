@@ -15,7 +15,7 @@ from evomem.store import Namespace
 WORDS = frozenset(
     ("turns", "search", "context", "fork", "expire", "reread", "import", "export", "inspect")
 )
-"""What follows a memory's name in a path."""
+"""Path segments that may follow a memory's name."""
 
 
 def join_name(labels: Sequence[str]) -> str:
@@ -48,7 +48,7 @@ def to_path(text: str) -> str:
 
 
 def from_path(part: str) -> str:
-    """Return what a part of a path says. Raises `NamespaceError` if it is not text."""
+    """Return the text of a part of a path. Raises `NamespaceError` if it is not UTF-8."""
     try:
         return unquote(part, errors="strict")
     except UnicodeDecodeError as error:

@@ -23,12 +23,12 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-cache",  # asked for again with its ETag
+    "Cache-Control": "no-cache",  # revalidated by its ETag
 }
 
 
 def is_public(path: str) -> bool:
-    """Say whether a path is that of the page or of one of its files."""
+    """Return whether a path belongs to the page or one of its files."""
     return path == "/" or path.startswith("/page/")
 
 

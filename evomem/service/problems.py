@@ -24,7 +24,7 @@ from evomem.service.wire import KIND
 LOG = logging.getLogger("evomem.service")
 MEDIA_TYPE = "application/problem+json"
 GONE = 499  # nginx's code for a client that disconnected; it is never received
-RETRY = 1  # seconds after which to try again where a database is busy or away
+RETRY = 1  # seconds to wait before a retry if the database is busy or unreachable
 
 _TOLD: tuple[tuple[type[errors.EvomemError], HTTPStatus], ...] = (
     (errors.AccessDenied, HTTPStatus.FORBIDDEN),
@@ -35,8 +35,7 @@ _TOLD: tuple[tuple[type[errors.EvomemError], HTTPStatus], ...] = (
 )
 """Errors whose messages are about what the caller sent."""
 _BROKEN = (errors.DatabaseDamaged, errors.KeyMismatch, errors.EncoderError)
-"""What no second try mends; other errors of the store, a database that is away or a disk that is
-full, may pass."""
+"""Errors of the store that no retry fixes; others, such as an unreachable database, may pass."""
 
 
 class Problem(Exception):
@@ -54,7 +53,7 @@ class _Json(Response):
 
 
 def answer(error: Exception) -> Response:
-    """Return the response for an error; log what the caller does not see."""
+    """Return the response for an error; log the details that the caller may not see."""
     if isinstance(error, ClientDisconnect):
         return Response(status_code=GONE)
     if isinstance(error, Problem):
@@ -94,12 +93,12 @@ def answer(error: Exception) -> Response:
 
 
 async def handle(_: Request, error: Exception) -> Response:
-    """Answer for FastAPI."""
+    """Return FastAPI's response for an error."""
     return answer(error)
 
 
 def schema() -> dict[str, Any]:
-    """Return how a problem looks, for the description of the interface."""
+    """Return the schema of a problem for the OpenAPI description."""
     text = {"type": "string"}
     return {
         "type": "object",
@@ -113,7 +112,10 @@ def schema() -> dict[str, Any]:
                 "type": "array",
                 "items": {"type": "object", "properties": {"field": text, "message": text}},
             },
-            "stored": {"type": "integer", "description": "turns of the request that are stored"},
+            "stored": {
+                "type": "integer",
+                "description": "number of the request's turns that are stored",
+            },
         },
     }
 
@@ -129,7 +131,7 @@ def _response(
     body = {"type": KIND + name, "title": status.phrase, "status": int(status), "detail": detail}
     response = _Json(
         json.dumps({**body, **(more or {}), **also}), status
-    )  # ASCII: it may quote anything
+    )  # ASCII: messages may quote any character
     if retry is not None:
         response.headers["Retry-After"] = str(max(1, round(retry)))
     if status == HTTPStatus.UNAUTHORIZED:
@@ -145,7 +147,7 @@ def _field(location: tuple[Any, ...]) -> str:
 
 
 def _log(error: Exception) -> None:
-    """Log what failed and where, without messages that may quote texts."""
+    """Log the error and its location, without messages that may quote texts."""
     message = f": {error}" if isinstance(error, errors.StoreError) else ""
     frames = "".join(traceback.format_tb(error.__traceback__))
     LOG.error("%s%s\n%s", type(error).__name__, message, frames)

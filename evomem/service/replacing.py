@@ -1,7 +1,7 @@
-"""`Memory.replace_sessions` in two halves: a client reads the turns; the service writes here.
+"""`Memory.replace_sessions` in two halves: the client reads the turns, the service writes them.
 
-A client sends a mark of the turns that it has seen. If they are unchanged within the transaction,
-its turns are written; otherwise it gets the present ones.
+A client sends a mark of the turns that it has read. If they are unchanged within the transaction,
+its new turns are written; otherwise it gets the current ones.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from evomem.records import Record, Turn
 
 
 class Moved(Exception):
-    """The sessions do not hold what the client has seen."""
+    """The sessions have changed since the client read them."""
 
 
 class Replacement:
-    """The turns of a client, for what is marked."""
+    """The new turns of a client, which replace the marked ones."""
 
     def __init__(self, turns: Sequence[Turn], mark: str) -> None:
         self._turns = turns
         self._mark = mark
         self.held: Sequence[Record] = ()
-        """What the sessions hold."""
+        """The current turns of the sessions."""
 
     def build(self, stored: Sequence[Record]) -> Sequence[Turn]:
         """Return the turns. Raises `Moved`."""
@@ -35,19 +35,19 @@ class Replacement:
 
     @property
     def is_stored(self) -> bool:
-        """Whether all turns are among what is held: the request came before, and its answer was lost."""
+        """Whether all turns are stored already: an earlier request succeeded, and its response was lost."""
         return bool(self._turns) and len(self.stored) == len(self._turns)
 
     @property
     def stored(self) -> list[Record]:
-        """The records of the turns, as far as they are held."""
+        """The records of those turns that are stored."""
         by_id = {record.id: record for record in self.held}
         pairs = [(turn, by_id.get(turn.id or "")) for turn in self._turns]
         return [record for turn, record in pairs if record and _said(record.turn) == _said(turn)]
 
 
 def mark_of(stored: Sequence[Record]) -> str:
-    """Return what tells these turns, with their metadata, from all others; "" for none."""
+    """Return a digest of these turns with their metadata; "" for none."""
     if not stored:
         return ""
     text = json.dumps([record.to_json() for record in stored])

@@ -16,8 +16,8 @@ from evomem.service.key_tables import keys_location
 from evomem.service.keys import KeyStore
 from evomem.service.settings import Settings
 
-FINISH = 30  # seconds that requests have to be answered in after a signal to stop
-IDLE = 30  # seconds for which a connection is kept between two requests
+FINISH = 30  # seconds for running requests after a signal to stop
+IDLE = 30  # seconds that an idle connection stays open
 
 
 def check(settings: Settings, *, tls: bool) -> bool:
@@ -63,10 +63,10 @@ def check(settings: Settings, *, tls: bool) -> bool:
 def run(
     settings: Settings, *, workers: int = 1, tls_cert: str | None = None, tls_key: str | None = None
 ) -> None:
-    """Serve until a signal to stop; then accept no more requests, and answer the rest."""
+    """Serve until a signal to stop; then accept no more requests, and finish the running ones."""
     settings.to_environment()
     with tempfile.TemporaryDirectory(prefix="evomem-metrics-") as folder:
-        if workers > 1:  # where they sum their counters
+        if workers > 1:  # the folder in which workers share their counters
             os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
         _run(settings, workers, tls_cert, tls_key)
 
@@ -79,7 +79,7 @@ def _run(settings: Settings, workers: int, tls_cert: str | None, tls_key: str | 
         host=settings.host,
         port=settings.port,
         workers=workers,
-        access_log=False,  # it would hold names of memories; there is one of our own
+        access_log=False,  # it would contain names of memories; evomem has its own
         log_level="warning",
         server_header=False,
         proxy_headers=settings.behind_proxy,

@@ -30,9 +30,9 @@ from evomem.store import Namespace
 P = ParamSpec("P")
 R = TypeVar("R")
 
-READY = 5.0  # seconds within which the database has to answer
+READY = 5.0  # seconds that the database may take to answer
 FLUSH = 1.0  # seconds between two writes of the access log
-KEPT = 10_000  # lines that wait for that, at most
+KEPT = 10_000  # maximum number of unwritten lines
 DAY = 86_400.0
 
 
@@ -41,7 +41,7 @@ class Service:
 
     db: Database
     session: Session | None = None
-    """Of the page of one person, who needs no other key; then nobody does without one."""
+    """The session of `evomem inspect`; with it, every request needs its key."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

@@ -1,4 +1,4 @@
-"""`Session`: who may use a service that one person starts for one page, as `evomem inspect` does."""
+"""`Session`: access to a service that one person starts for one page, as `evomem inspect` does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from evomem.service.access import Access
 
 
 class Session:
-    """Exchanges a ticket, which can be seen where a link can, for a key that only the page knows."""
+    """Exchanges a ticket, which is visible in a link, for a key that only the page knows."""
 
     def __init__(self, access: Access) -> None:
         """Allow `access` to anyone who has the ticket first."""
@@ -19,7 +19,7 @@ class Session:
         self._is_used = False
 
     def redeem(self, ticket: str) -> str | None:
-        """Return the key for the ticket; None if it is another one, or was redeemed before."""
+        """Return the key for the ticket; None if the ticket is wrong or was redeemed before."""
         if self._is_used or not _equal(ticket, self.ticket):
             return None
         self._is_used = True

@@ -18,29 +18,29 @@ class Settings:
     encoder: str | None = None
     device: str | None = None
     reranker: str | None = None
-    """What orders the hits of searches that ask for it: see `evomem.open`."""
+    """The re-ranker for searches that ask for it: see `evomem.open`."""
     keys: str | None = None
-    """Where keys are stored: a file or a PostgreSQL URL; None for beside the database."""
+    """Where keys are stored: a file or a PostgreSQL URL; None stores them next to the database."""
     host: str = "127.0.0.1"
     port: int = 8377
     names: tuple[str, ...] = ()
-    """Host names that clients use, besides those of this machine itself."""
+    """Host names that clients use, in addition to those of this machine."""
     origins: tuple[str, ...] = ()
     """Websites whose scripts may call it, such as `https://app.example.com`."""
     in_flight: int = 256
-    """The number of concurrent requests."""
+    """Maximum number of concurrent requests."""
     rate: float | None = None
     """Requests a second that one key may make of one worker."""
     max_body: int = 4 << 20
-    """Bytes of a body that is one JSON value, or of a line of JSONL."""
+    """Maximum bytes of a body that is one JSON value, or of a line of JSONL."""
     max_upload: int = 1 << 30
-    """Bytes of a body that is streamed."""
+    """Maximum bytes of a streamed body."""
     body_seconds: float = 30.0
-    """How long a body may take to arrive; of one that is streamed, each piece."""
+    """Seconds that a body may take to arrive; for a streamed body, each chunk."""
     behind_proxy: bool = False
     """Whether a proxy in front terminates TLS."""
     access_days: float = 30.0
-    """How long lines of the access log are kept."""
+    """Days for which lines of the access log are kept."""
     lease: float | None = None
     """Seconds that leases of memories last (docs/operations/fleet.md); None for no leases."""
     metrics: bool = False
@@ -64,12 +64,12 @@ class Settings:
             return False
 
     def to_environment(self) -> None:
-        """Leave the settings to the processes that this one starts."""
+        """Pass the settings to the processes that this one starts."""
         os.environ[VARIABLE] = json.dumps(asdict(self))
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Return what `to_environment` left, or the defaults."""
+        """Return the settings that `to_environment` passed, or the defaults."""
         values = json.loads(os.environ.get(VARIABLE, "{}"))
         lists = {name: tuple(values[name]) for name in ("names", "origins") if name in values}
         return cls(**{**values, **lists})

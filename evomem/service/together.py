@@ -1,6 +1,6 @@
-"""The endpoint of many memories at once: what `Database.together` holds, for a client to keep.
+"""The endpoint of many memories at once: the state of `Database.together`, for a client's cache.
 
-A client sends opaque marks of what it has, and gets what has changed and, in the same answer, the
+A client sends opaque marks of its state, and gets what has changed and, in the same response, the
 cosines with a query.
 """
 
@@ -32,7 +32,7 @@ _marks: WeakKeyDictionary[Together, tuple[str, _Marks]] = WeakKeyDictionary()
 async def together(asked: models.Together, request: Request) -> Response:
     """Return all turns below a prefix without their texts, and the cosine of each with a query.
 
-    Memories that the client knows as they are come as null; all of them, if the version is the same.
+    Memories that have not changed are null; so are all of them if the version is the same.
     """
     service, prefix = service_of(request), tuple(asked.prefix)
     request.state.memory = prefix

@@ -26,7 +26,7 @@ from evomem.service.replacing import Moved, Replacement, mark_of
 from evomem.service.wire import imported_to_json, turn_from_json, turn_to_json, zone_from_text
 
 router = APIRouter(prefix="/v1")
-WHOLE = 16  # bodies of other requests that one transaction of `replace_sessions` may have
+WHOLE = 16  # one transaction of `replace_sessions` may take the bytes of this many other bodies
 _LINES: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -45,12 +45,12 @@ FILE: dict[str, Any] = {
     ONE + "/turns/many", tags=["turns"], response_model=models.Stored, openapi_extra=_LINES
 )
 async def add_many(memory: Writable, request: Request, records: bool = False) -> Response:
-    """Add turns, one JSON object a line, in order, while they come.
+    """Add turns, one JSON object a line, in order, as they arrive.
 
     A turn has `user` or `assistant` or both, and may have `speaker`, `id`, `time`, `session`,
-    `metadata`, `source` and `recalled`. Turns are committed in batches of 64; an error says how many
-    of them are `stored`. Turns with ids can simply be sent again. With `records`, the answer has all
-    stored turns; without, only their number.
+    `metadata`, `source` and `recalled`. Turns are committed in batches of 64; an error reports how
+    many are `stored`. Turns with ids can be sent again safely. With `records`, the response contains
+    all stored turns; without, only their number.
     """
     added: list[Record] = []
     stored = 0
@@ -78,9 +78,9 @@ async def replace_sessions(memory: Writable, request: Request) -> Response:
 
     The first line names the `sessions`, perhaps a `where`, and the `mark` of the turns that they hold
     ("" for none); the turns follow, as in `turns/many`, each with one of the sessions. If they hold
-    others, nothing is written, and the answer has these, with their mark.
+    others, nothing is written, and the response contains these, with their mark.
     """
-    access_of(request).check("read", memory.namespace)  # the answer may have what is there
+    access_of(request).check("read", memory.namespace)  # the response may contain stored turns
     service = service_of(request)
     lines = _lines(request, service.settings.max_body)
     try:
@@ -165,7 +165,7 @@ async def export(memory: Readable, past: Seen, request: Request) -> Response:
 
 
 async def _batches(request: Request, longest: int) -> AsyncIterator[list[Turn]]:
-    """Yield turns as they come, as many as one transaction takes."""
+    """Yield turns as they arrive, in groups for one transaction each."""
     number, turns = 0, list[Turn]()
     async for line in _lines(request, longest):
         number += 1
@@ -207,7 +207,7 @@ async def _lines(request: Request, longest: int) -> AsyncIterator[bytes]:
 
 @asynccontextmanager
 async def on_disk(request: Request) -> AsyncIterator[Path]:
-    """Provide a file with the body, in a folder that nobody else can read."""
+    """Provide a file with the body, in a folder that only this user can read."""
     with tempfile.TemporaryDirectory(prefix="evomem-") as folder:
         path = Path(folder, "upload")
         with path.open("wb") as file:

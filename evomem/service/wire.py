@@ -33,7 +33,7 @@ TURN_FIELDS = (
     "recalled",
 )
 KIND = "urn:evomem:"
-"""How the `type` of a problem begins; the name of the error follows."""
+"""The beginning of a problem's `type`; the name of the error follows."""
 
 
 def turn_to_json(turn: Turn) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def turn_to_json(turn: Turn) -> dict[str, Any]:
 
 
 def turn_from_json(value: object) -> Turn:
-    """Return the turn. Raises `TurnError` if the value is none, or has a field that turns lack."""
+    """Return the turn. Raises `TurnError` if the value is not a turn, or has an unknown field."""
     if not isinstance(value, Mapping):
         raise TurnError(f"a turn is an object, got {type(value).__name__}")
     if unknown := [name for name in value if name not in TURN_FIELDS]:
@@ -134,7 +134,7 @@ def zone_to_text(zone: tzinfo) -> str:
 
 
 def zone_from_text(text: str) -> tzinfo:
-    """Return what `zone_to_text` wrote. Raises `QueryError` if it is no time zone."""
+    """Return what `zone_to_text` wrote. Raises `QueryError` if it is not a time zone."""
     if text[:1] in ("+", "-"):
         with suppress(ValueError):
             zone = datetime.fromisoformat(f"2000-01-01T00:00:00{text}").tzinfo

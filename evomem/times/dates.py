@@ -264,11 +264,11 @@ def _read_sessions(text: str) -> tuple[str, list[Sessions]]:
     if not may_name_sessions(text):
         return text, sessions
     for pattern, reader in SESSIONS:
-        for match in pattern.finditer(text):
-            span = reader(groups_of(match))
-            if span is not None:
-                sessions.append(span)
-        text = pattern.sub(" ", text)
+        matches = list(pattern.finditer(text))
+        spans = [reader(groups_of(match)) for match in matches]
+        sessions += [span for span in spans if span is not None]
+        if matches:  # rarely, and a long text takes as long to change as to search
+            text = pattern.sub(" ", text)
     return text, sessions
 
 

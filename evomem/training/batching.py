@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 
 def packs(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Group rows of similar length, so that little is padded.
+    """Group rows of similar length, to reduce padding.
 
     Args:
-        lengths: Of each row.
-        budget: Positions of one group: its rows times its longest. A longer row stands alone; 1
-            puts every row alone.
+        lengths: The length of each row.
+        budget: Maximum positions of a group: the number of its rows times its longest. A longer row
+            forms its own group; so does every row if the budget is 1.
 
     Returns:
-        Indices of rows, each once, the shortest first.
+        Groups of indices of rows, the shortest rows first.
 
     >>> packs([3, 9, 4, 3], budget=12)
     [[0, 3, 2], [1]]

@@ -13,25 +13,25 @@ from evomem.mini.model import QUERY, TURN, MiniModel
 from evomem.mini.reading import Tokens, lower, queues_of, upper_alone, upper_queries, upper_turns
 
 TEMPERATURE = 0.05  # chosen for the small encoder; EvoEmbedding trains with 0.1
-ALONE = 0.5  # weight of the readings by themselves; both together have 1
+ALONE = 0.5  # total weight of the losses of each reading alone
 EVOLVED = 0.25
 THREADS = 0.2  # weight of recognising turns about the same thing
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One history, tokenised, as one step of training sees it."""
+    """One tokenised history of a training step."""
 
     turns: list[Tokens]
     questions: list[Tokens]
     evidence: list[tuple[int, ...]]
     rivals: list[tuple[int, ...]]
-    """Of each question: turns about the same thing that only order tells from the evidence."""
+    """For each question, turns about the same thing that only their order distinguishes from the evidence."""
     threads: list[tuple[int, ...]]
     queue: int
-    """Turns that may be looked at; 0: the memory is off."""
+    """Length of the queue in turns; 0 disables the memory."""
     now: Tensor
-    """(N + 1,) how many turns had been read before each turn, and before the questions."""
+    """(N + 1,) the number of turns read before each turn, and before the questions."""
 
 
 def loss_of(model: MiniModel, sample: Sample) -> tuple[Tensor, float]:
@@ -41,7 +41,7 @@ def loss_of(model: MiniModel, sample: Sample) -> tuple[Tensor, float]:
     if sample.queue:
         loss = loss + EVOLVED * retrieval(scores.evolved, sample.evidence)
         plain = [row for row, rivals in enumerate(sample.rivals) if not rivals]
-        if plain:  # what needs no order must be found without memory as well
+        if plain:  # questions that do not depend on order must work without memory, too
             loss = loss + ALONE * retrieval(
                 scores.alone[plain], [sample.evidence[r] for r in plain]
             )
@@ -51,20 +51,20 @@ def loss_of(model: MiniModel, sample: Sample) -> tuple[Tensor, float]:
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
-    """How near each question (Q) is to each turn (N), by the reading that is compared."""
+class Similarities:
+    """The similarity of each question (Q) to each turn (N), by the reading that is compared."""
 
     alone: Tensor
     """(Q, N) cosines of texts read alone."""
     evolved: Tensor
-    """(Q, N) in the light of the queue; `alone` if the memory is off."""
+    """(Q, N) cosines of texts read with the queue; `alone` if the memory is disabled."""
     both: Tensor
-    """(Q, N) as the encoder weighs them; a query's length does not change its ranking."""
+    """(Q, N) products of the combined readings; the length of a query does not change its ranking."""
     latents: Tensor
     """(N, L, H)."""
 
 
-def score(model: MiniModel, sample: Sample) -> Scores:
+def score(model: MiniModel, sample: Sample) -> Similarities:
     """Read a history and its questions, each text once."""
     now = sample.now
     read, asked = (
@@ -73,7 +73,7 @@ def score(model: MiniModel, sample: Sample) -> Scores:
     )
     if not sample.queue:
         alone = upper_alone(model, asked) @ upper_alone(model, read).T
-        return Scores(alone, alone, alone, read.latents)
+        return Similarities(alone, alone, alone, read.latents)
     counts = [len(sample.turns)], [len(sample.questions)]
     nothing = model.show(read.latents[:0])
     queues = queues_of(model, read, [nothing], counts[0])
@@ -87,11 +87,11 @@ def score(model: MiniModel, sample: Sample) -> Scores:
         model.weighed(questions, evolved_questions, share)
         @ model.both_turns(turns, evolved_turns).T
     )
-    return Scores(alone, evolved, combined, read.latents)
+    return Similarities(alone, evolved, combined, read.latents)
 
 
 def retrieval(scores: Tensor, evidence: Sequence[tuple[int, ...]]) -> Tensor:
-    """Return the mean cross-entropy of each piece of evidence against all that is none.
+    """Return the mean cross-entropy of each piece of evidence against all other turns.
 
     Args:
         scores: (Q, N).
@@ -103,7 +103,7 @@ def retrieval(scores: Tensor, evidence: Sequence[tuple[int, ...]]) -> Tensor:
 def against_the_rest(logits: Tensor, evidence: Sequence[tuple[int, ...]]) -> Tensor:
     """Return, for each question, the mean cross-entropy of its evidence: (Q,).
 
-    Each piece of evidence stands against all turns that are none, not against the other pieces.
+    Each piece of evidence competes with the turns that are not evidence, not with the other pieces.
 
     Args:
         logits: (Q, N).
@@ -118,7 +118,7 @@ def against_the_rest(logits: Tensor, evidence: Sequence[tuple[int, ...]]) -> Ten
 
 
 def recognition(model: MiniModel, latents: Tensor, threads: Sequence[tuple[int, ...]]) -> Tensor:
-    """Return how badly turns of one thread, out of latents (N, H), are told from all others."""
+    """Return the loss of recognising the turns of one thread among all, by their latents (N, H)."""
     same = torch.zeros(len(latents), len(latents), dtype=torch.bool)
     known = sorted({turn for thread in threads for turn in thread})
     for thread in threads:

@@ -22,9 +22,9 @@ from evomem.training.personas import persona_chat
 from evomem.training.replies import ask_replies, ask_topics
 
 Stream = dict[str, Any]
-WORDS = 32  # of a document that become one turn: fewer than the 64 tokens that training sees
+WORDS = 32  # words of a document per turn: fewer than the 64 tokens that training reads
 MARKER = re.compile(r"\{[^}]*\}")  # QMSum's {vocalsound} and the like
-CONTEXT = 6  # turns kept on either side of an evidence span
+CONTEXT = 6  # turns kept before and after an evidence span
 
 
 def streams(file: Path) -> Iterator[Stream]:
@@ -66,8 +66,8 @@ def spoken(given: Iterable[Stream], rng: Random) -> Iterator[History]:
 def documents(given: Iterable[Stream], rng: Random) -> Iterator[History]:
     """Articles and stories (`squad_like`, `fairytaleqa`, `timeqa`, `multihop`) in short pieces.
 
-    The evidence is the piece of the labelled paragraph that holds the answer; questions whose
-    answer is not there word by word are left out.
+    The evidence is the piece of the labelled paragraph that contains the answer; questions whose
+    answer does not occur there verbatim are left out.
     """
     for stream in given:
         history = History(stream["id"])
@@ -135,7 +135,7 @@ def _name(speaker: str) -> str:
 
 
 def _evidence(query: dict[str, Any]) -> list[int]:
-    if "evidence_span" in query:  # CRD3, aligned by machine: only what is surely right
+    if "evidence_span" in query:  # CRD3 is aligned automatically: take only reliable spans
         first, last = query["evidence_span"]
         return list(range(first, last + 1)) if query["score"] >= 0.35 else []
     return list(query["evidence"])
@@ -156,17 +156,17 @@ CORPORA: dict[str, tuple[Convert, float]] = {
     "redocred": (facts, 0.02),
     "multihop_small": (documents, 0.01),
 }
-"""File → how it is read, and its share of the turns in a mixture."""
+"""File → its reader, and its share of the turns in a mixture."""
 
 
 def convert(folder: Path, turns: int, length: int, seed: int) -> list[History]:
     """Return histories of about `length` turns from all corpora, about `turns` turns in all.
 
     Args:
-        folder: Holds `<corpus>.jsonl.xz`; its subfolders (non-commercial data) are not read.
-        turns: How many turns are wanted; small corpora may give fewer.
-        length: Of a history, in turns.
-        seed: Equal seeds give equal histories.
+        folder: The folder of the `<corpus>.jsonl.xz`; its subfolders (non-commercial data) are not read.
+        turns: The number of turns; small corpora may yield fewer.
+        length: Turns per history.
+        seed: The same seed yields the same histories.
 
     Raises:
         InputError: A corpus is missing or damaged.

@@ -1,8 +1,8 @@
 """Task dialogues with a tracked state (SGD, MultiWOZ) as histories in which values change.
 
 Several dialogues of one person follow each other, some about the same service, so that the same
-slot is filled again and again: which of its values comes first, last, before or after another is
-known, and every other mention is a hard negative.
+slot is filled repeatedly: it is known which of its values comes first, last, before or after another,
+and every other mention is a hard negative.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from evomem.training.replies import ask_replies
 
 Stream = dict[str, Any]
 Change = tuple[int, str, str, str, bool]
-"""Turn, subject, slot, new value, and whether that turn says it (else it accepts an offer)."""
+"""Turn, subject, slot, new value, and whether the turn names the value or accepts an offer."""
 SKIPPED = {"True", "False", "dontcare", "yes", "no", "none", ""}
 FIRST = [
     "What {slot} did {S} give first for {what}?",
@@ -92,7 +92,7 @@ def _history(dialogues: list[Stream], changes: Any, rng: Random) -> History:
             history.say((user if turn["speaker"] == "user" else helper).name, _plain(turn["text"]))
         for place, what, slot, value, spoken in changes(dialogue["turns"]):
             shown = spoken or not place or value.lower() in history.turns[start + place].lower()
-            # An offer that is only accepted: its words are in the turn before, both are evidence.
+            # An accepted offer: the previous turn contains the value, so both turns are evidence.
             evidence = [start + place] if shown else [start + place - 1, start + place]
             mentions = seen[what, slot]
             if not mentions or mentions[-1][1].lower() != value.lower():
@@ -121,7 +121,7 @@ def _ask(
     place, value = rng.choice(mentions)
     ask(VALUE, place, "value", value)
     if len(mentions) == 1:
-        if rng.random() < 0.5:  # asked the same way when nothing ever changed
+        if rng.random() < 0.5:  # the same wording if the value never changed
             ask(rng.choice([FIRST, LATEST]), mentions[0][0], "only")
         return
     history.threads.append(tuple(evidence[-1] for evidence, _ in mentions))

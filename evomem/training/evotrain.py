@@ -1,13 +1,13 @@
-"""The EvoTrain format: one JSON object a line, one question each, checked before training.
+"""The EvoTrain format: one JSON object per line, with one question; checked before training.
 
     {"messages": [{"role": "user", "content": "Where do I live?"},
                   {"role": "assistant", "content": "In Oslo."}],
      "meta": {"turns": ["User: I moved to Oslo.", "Where do I live?"], "evidence_turns": [0]}}
 
 `meta.turns` ends with the question itself. `messages` may hold the whole conversation: the question
-is the user's last message, and what the assistant says after it is the answer, which may be absent.
-Lines that share their turns are one history with several questions. `meta.threads`, which is ours
-and optional, groups turns about the same thing.
+is the user's last message, and the assistant's message after it is the answer, which may be absent.
+Lines that share their turns are one history with several questions. `meta.threads`, an optional
+extension of evomem, groups turns about the same thing.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from evomem.errors import InputError
 from evomem.training.histories import History
 from evomem.training.hub import PREFIX, dataset_records
 
-MAX_TURN = 65_536  # characters, some 16,000 tokens; encoders of one turn read far less
+MAX_TURN = 65_536  # characters, about 16,000 tokens; encoders read far less of one turn
 NAMES = ("*.jsonl", "*.jsonl.xz")
 
 
 def read_evotrain(source: str | Path) -> list[History]:
-    """Read everything that `source` holds, and check it.
+    """Read all histories of a source, and check them.
 
     Args:
-        source: A file; a folder, of which every .jsonl and .jsonl.xz file is read; or a data set
+        source: A file; a folder, whose .jsonl and .jsonl.xz files are read; or a data set
             (see `evomem.training.hub`).
 
     Raises:
-        InputError: Something cannot be trained on; the message names file, line and fault.
+        InputError: The data cannot be used; the message names the file, the line and the fault.
     """
     histories: dict[tuple[str, ...], History] = {}
     for where, record in _found(source):
@@ -45,7 +45,7 @@ def read_evotrain(source: str | Path) -> list[History]:
 
 
 def write_evotrain(histories: Sequence[History], file: Path) -> int:
-    """Write histories, one line a question (xz if the name says so); return the lines written."""
+    """Write histories, one line per question (compressed if the name ends in .xz); return the lines written."""
     count = 0
     with lzma.open(file, "wt") if file.suffix == ".xz" else file.open("w", encoding="utf-8") as out:
         for history in histories:
@@ -68,7 +68,7 @@ def write_evotrain(histories: Sequence[History], file: Path) -> int:
 
 
 def _found(source: str | Path) -> Iterator[tuple[str, Any]]:
-    """Yield where each record of a source stands, and the record."""
+    """Yield each record of a source with its location."""
     if str(source).startswith(PREFIX):
         yield from dataset_records(str(source))
         return
@@ -130,7 +130,7 @@ def _add(histories: dict[tuple[str, ...], History], where: str, record: Any) -> 
 
 
 def _asked(messages: list[Any], where: str) -> tuple[str, str]:
-    """Return the question, the last thing the user says, and the answer after it, if any."""
+    """Return the question, which is the user's last message, and the answer after it, if any."""
     spoken = [_message(message, f"{where} messages[{i}]") for i, message in enumerate(messages)]
     answer = spoken.pop()[1] if spoken and spoken[-1][0] == "assistant" else ""
     asked = [content for role, content in spoken if role == "user"]
@@ -151,7 +151,7 @@ def _expect(value: Any, kind: type, where: str) -> Any:
 
 
 def _optional(meta: dict[str, Any], name: str, default: Any, where: str) -> Any:
-    value = meta.get(name)  # None, too, stands for nothing: data sets fill columns with it
+    value = meta.get(name)  # data sets fill absent columns with None
     return default if value is None else _expect(value, type(default), f"{where} meta.{name}")
 
 

@@ -1,4 +1,4 @@
-"""The one shape of training data: a history and questions with known evidence."""
+"""The form of all training data: a history, and questions with known evidence."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Question:
     evidence: tuple[int, ...]
     """Indices of turns, counted from 0, ascending, at least one."""
     kind: str = ""
-    """What it asks for, such as `"first"` or `"latest"`; for reports only."""
+    """The kind of question, such as `"first"` or `"latest"`; for reports only."""
     rivals: tuple[int, ...] = ()
-    """Turns about the same thing that do not answer it: only order or reference tells them apart."""
+    """Turns about the same thing that do not answer it; only order or reference distinguishes them."""
     answer: str = ""
 
 
@@ -29,7 +29,7 @@ class History:
     turns: list[str] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
     threads: list[tuple[int, ...]] = field(default_factory=list)
-    """Groups of turns that speak about the same changing thing, ascending."""
+    """Groups of turns about the same changing thing, ascending."""
 
     def say(self, speaker: str, text: str) -> int:
         """Append a turn and return its index."""
@@ -44,14 +44,14 @@ class History:
         thread: Sequence[int] = (),
         answer: str = "",
     ) -> None:
-        """Append a question; the turns of `thread` that are no evidence are its rivals."""
+        """Append a question; the turns of `thread` that are not evidence are its rivals."""
         turns = tuple(sorted(set(evidence)))
         rivals = tuple(sorted(set(thread) - set(evidence)))
         self.questions.append(Question(" ".join(text.split()), turns, kind, rivals, answer))
 
 
 def chain(parts: Sequence[History], name: str) -> History:
-    """Put histories one after another into one."""
+    """Concatenate histories into one."""
     history = History(name)
     for part in parts:
         start = len(history.turns)
@@ -74,10 +74,10 @@ def chained(parts: Sequence[History], turns: int, rng: Random, name: str) -> lis
     """Shuffle histories and chain them into longer ones of about `turns` turns each.
 
     Args:
-        parts: What is chained; each is used once.
-        turns: A history is closed when it has this many.
-        rng: Decides the order.
-        name: Of the histories; a number is added.
+        parts: The short histories; each is used once.
+        turns: A history is closed when it has this many turns.
+        rng: Draws the order.
+        name: The beginning of the histories' names; a number is appended.
     """
     order = list(parts)
     rng.shuffle(order)
@@ -92,7 +92,7 @@ def chained(parts: Sequence[History], turns: int, rng: Random, name: str) -> lis
 
 
 def excerpt(history: History, first: int, last: int) -> History:
-    """Return turns `first` to `last` (inclusive) and the questions whose evidence lies there."""
+    """Return turns `first` to `last` (inclusive) and the questions whose evidence is among them."""
 
     def inside(turn: int) -> bool:
         return first <= turn <= last

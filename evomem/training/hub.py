@@ -14,7 +14,7 @@ PREFIX = "dataset:"
 
 
 def dataset_records(name: str) -> Iterator[tuple[str, Any]]:
-    """Yield where each record stands, and the record.
+    """Yield each record with its location.
 
     Args:
         name: `dataset:` and a hub id or a folder that `save_to_disk` wrote; `?split=dev` after it
@@ -34,7 +34,7 @@ def dataset_records(name: str) -> Iterator[tuple[str, Any]]:
             if folder.is_dir()
             else datasets.load_dataset(source)
         )
-    except Exception as error:  # the package lets errors of its file systems and the hub through
+    except Exception as error:  # the package does not wrap errors of file systems and of the hub
         raise InputError(
             f"the data set {source!r} cannot be loaded: {error}; give the hub id of one, or a "
             "folder that save_to_disk wrote"

@@ -1,4 +1,4 @@
-"""Who speaks in converted and generated histories, and how questions name them."""
+"""The speakers of converted and generated histories, and their names in questions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = (
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A speaker. The user of an assistant asks about "I"; people in a chat go by their names."""
+    """A speaker. The user of an assistant asks about "I"; people in a chat are named."""
 
     name: str
     is_me: bool = False
@@ -50,7 +50,7 @@ ME = (
 
 
 def cast(rng: Random) -> tuple[Person, Person]:
-    """Return who speaks and who answers: user and assistant, or two people."""
+    """Return the two speakers: user and assistant, or two people."""
     if rng.random() < 0.4:
         return Person("User", is_me=True), Person("Assistant")
     first, second = rng.sample(NAMES, 2)

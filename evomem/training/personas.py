@@ -1,7 +1,7 @@
 """Chats of two people whose personas are known (Synthetic-Persona-Chat) as histories.
 
-Nobody labelled where a trait is revealed; the turn of that speaker which shares most of the
-trait's rare words is taken, and only where the match is clear.
+The data do not label the turn that reveals a trait; it is the speaker's turn that shares most of the
+trait's rare words. Unclear matches are skipped.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ THIRD = {"am": "is", "have": "has", "was": "was", "can": "can", "do": "does", "w
 def persona_chat(given: Iterable[dict[str, Any]], rng: Random) -> Iterator[History]:
     """Histories of one chat each, or of several chats of the same two people.
 
-    They ask about the traits that are clearly revealed, and what the two asked each other.
+    Questions ask about clearly revealed traits, and repeat what the two asked each other.
     """
     chats = list(given)
     known = Counter(word for chat in chats for t in chat["turns"] for word in words(t["text"]))
@@ -102,7 +102,7 @@ def _history(group: list[dict[str, Any]], known: Counter[str], rng: Random) -> H
 
 
 def words(text: str) -> set[str]:
-    """Return the words of a text that are not common everywhere.
+    """Return the words of a text without common ones.
 
     >>> sorted(words("I love to bake cookies."))
     ['bake', 'cookies']

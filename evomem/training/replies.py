@@ -1,8 +1,8 @@
 """Questions that people ask each other inside a conversation, asked about it afterwards.
 
 "Mei: What do you do for a living?" and Omar's answer, "I bake bread.", give the question "What does
-Omar do for a living?" with his answer as evidence. The wordings are real; often the answer can be
-recognised only in the light of the turn before it.
+Omar do for a living?" with his answer as evidence. The wordings are authentic; often the answer
+can be recognised only by the turn before it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SENTENCE = re.compile(r"[^.!?]+[.!?]+|[^.!?]+$")
 WORD = re.compile(r"[A-Za-z][A-Za-z'-]+")
 VERBS = "do did are were have will would can could should"
 ASKS = re.compile(rf"\b(?:{VERBS.replace(' ', '|')}) you\b|\byour\b", re.IGNORECASE)
-VAGUE = re.compile(  # what cannot be understood, or is about the asker
+VAGUE = re.compile(  # words that are unclear without context, or refer to the person who asks
     r"\b(?:I|me|my|we|us|our|it|that|this|those|these|they|them|he|she|him|her|there|one|else|"
     r"know|mean|think|sure|ready|doing today|how are you|right|okay|ok|kidding)\b",
     re.IGNORECASE,
@@ -31,7 +31,7 @@ EMPTY = frozenset(
     "so and well what what's which where who how when is are do does did have has will would can "
     "could should like to of for the an any some kind sort type".split()
 )
-LENGTH = range(4, 21)  # words of a question that is taken
+LENGTH = range(4, 21)  # words per question; others are skipped
 ABOUT = (
     "What did {S} say about {topic}?",
     "When did {S} mention {topic}?",
@@ -45,10 +45,10 @@ def ask_replies(history: History, rng: Random, people: Sequence[Person], limit: 
     """Add at most `limit` questions whose evidence is a reply.
 
     Args:
-        history: Its turns are read; questions are added.
-        rng: Decides which.
-        people: Who speaks, by the names in the turns; others go by their names.
-        limit: How many at most.
+        history: The history to extend.
+        rng: Draws the questions.
+        people: Speakers by the names in the turns; questions call others by these names.
+        limit: Maximum number of questions.
     """
     known = {person.name: person for person in people}
     candidates = []
@@ -66,7 +66,7 @@ def ask_replies(history: History, rng: Random, people: Sequence[Person], limit: 
 
 
 def third_person(question: str, who: Person) -> str | None:
-    """Turn a question to `who` into one about `who`; None if it would not stand alone.
+    """Turn a question to `who` into one about `who`; None if it would be unclear without its context.
 
     >>> third_person("So what do you do for a living?", Person("Omar"))
     'What does Omar do for a living?'
@@ -93,7 +93,7 @@ def third_person(question: str, who: Person) -> str | None:
 
 
 def ask_topics(history: History, rng: Random, people: Sequence[Person], limit: int) -> None:
-    """Add at most `limit` questions about words that only one turn of the history holds."""
+    """Add at most `limit` questions about words that occur in only one turn of the history."""
     known = {person.name: person for person in people}
     spoken = [_split(turn) for turn in history.turns]
     words = [[word for word in WORD.findall(text) if len(word) > 3] for _, text in spoken]
@@ -117,7 +117,7 @@ def _last_sentence(text: str) -> str:
 
 
 def _gist(question: str) -> frozenset[str]:
-    """Return what two wordings of the same question share, by and large."""
+    """Return a key that similar wordings of the same question share."""
     return frozenset(word.lower() for word in WORD.findall(question)) - EMPTY
 
 

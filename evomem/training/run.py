@@ -1,4 +1,4 @@
-"""The folder of a run: what was asked for, the log, and the state from which it continues."""
+"""The folder of a run: its settings, its log, and the state from which it continues."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class Run:
 
         Args:
             out: The folder; it need not exist.
-            base: What the run starts from.
-            settings: What it depends on.
-            train: What it learns from.
-            dev: What it is scored on.
-            writes: False in all processes but one.
+            base: The model that the run starts from.
+            settings: Its settings.
+            train: The training data.
+            dev: The development data.
+            writes: Whether this process writes; true in one process only.
 
         Raises:
-            InputError: `out` holds another run.
+            InputError: `out` belongs to another run.
         """
         self.out, self.settings, self.writes = out, settings, writes
         described = {"base": base, "train": digest(train), "dev": digest(dev), **asdict(settings)}
@@ -68,7 +68,7 @@ class Run:
                 )
 
     def begin(self) -> None:
-        """Make the folder and say in it what the run is."""
+        """Create the folder and write the settings."""
         if self.writes:
             self.out.mkdir(parents=True, exist_ok=True)
             _replace(self._file, self._description)
@@ -80,7 +80,7 @@ class Run:
                 log.write(json.dumps(entry) + "\n")
 
     def save(self, step: int, tensors: Mapping[str, Tensor], optimizer: torch.optim.AdamW) -> None:
-        """Keep what a run needs to continue after `step`: all of it, or what was kept before."""
+        """Save the complete state from which a run continues after `step`, in place of the previous one."""
         if not self.writes:
             return
         state = {f"model.{name}": value.detach().contiguous() for name, value in tensors.items()}
@@ -91,9 +91,9 @@ class Run:
         partial.replace(self.out / STATE)
 
     def resume(self, optimizer: torch.optim.AdamW) -> tuple[int, dict[str, Tensor]]:
-        """Return the step that was kept and the model's tensors, and fill the optimizer.
+        """Return the saved step and the model's tensors, and restore the optimizer.
 
-        The log forgets what came after that step. Step 0 and nothing where nothing was kept.
+        Later lines of the log are removed. Returns step 0 and no tensors if nothing was saved.
 
         Raises:
             InputError: The file is damaged.
@@ -131,7 +131,7 @@ class Run:
         for line in log.read_text("utf-8").splitlines():
             try:
                 entry = json.loads(line)
-            except ValueError:  # the line that a kill cut short
+            except ValueError:  # a line that a kill truncated
                 continue
             if entry["step"] <= step and not entry.get("final"):
                 earlier.append(line + "\n")
@@ -139,26 +139,26 @@ class Run:
 
 
 class Trainee(Protocol):
-    """What the loop trains."""
+    """A model that the loop trains."""
 
     step: int
-    """How many are done."""
+    """The number of completed steps."""
 
     def one_step(self) -> dict[str, float]:
-        """Do one step and return what the log is to say; `loss` is shown."""
+        """Run one step and return the values for the log; `loss` is displayed."""
 
     def check(self) -> dict[str, float]:
         """Return development scores."""
 
     def save(self) -> None:
-        """Keep the state in the run's folder."""
+        """Save the state in the run's folder."""
 
     def finish(self) -> None:
         """Write the result."""
 
 
 def train_to_the_end(trainee: Trainee, run: Run) -> None:
-    """Continue from where `trainee` is to the last step, and write the result."""
+    """Train from the current step to the last one, and write the result."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     settings = run.settings
     console = Console(stderr=True)
@@ -180,7 +180,7 @@ def train_to_the_end(trainee: Trainee, run: Run) -> None:
 
 
 def digest(histories: Sequence[History]) -> str:
-    """Return a hash of everything that is learnt from histories."""
+    """Return a hash of everything in the histories that training uses."""
     sha = hashlib.sha256()
     for history in histories:
         asked = [(q.text, q.evidence, q.answer) for q in history.questions]
@@ -189,7 +189,7 @@ def digest(histories: Sequence[History]) -> str:
 
 
 def check_finite(loss: float, step: int) -> None:
-    """Raise InputError unless a loss is a number: nothing that was kept is touched by then."""
+    """Raise InputError if a loss is not finite, before the saved state is overwritten."""
     if loss != loss or loss in (float("inf"), float("-inf")):
         raise InputError(
             f"the loss of step {step + 1} is not finite; lower --lr, or train in float32"

@@ -1,4 +1,4 @@
-"""What a training run depends on, apart from its data and its base. Light: the help reads it."""
+"""The settings of a training run, without its data and its base. Light to import, for `--help`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def option(
     below: float = math.inf,
     choices: tuple[str, ...] = (),
 ) -> Any:
-    """Return a field that is an option of the command, too.
+    """Return a field that is also an option of the command.
 
     Args:
-        default: Its type is the option's.
-        help: What it is.
+        default: The default; its type is the option's type.
+        help: The option's help text.
         least: Smallest allowed number.
-        below: All numbers are smaller than this.
-        choices: All texts that are allowed; any if empty.
+        below: Upper bound, exclusive.
+        choices: The allowed texts; any if empty.
     """
     about = {"help": help, "least": least, "below": below, "choices": choices}
     return field(default=default, metadata=about)
@@ -41,19 +41,19 @@ def flag(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What both kinds of training have.
+    """The settings of both kinds of training.
 
     Raises:
         InputError: A value is out of range.
     """
 
     steps: int = option(600, "optimiser steps", least=1)
-    seed: int = option(0, "of everything that is drawn")
+    seed: int = option(0, "seed of all random choices")
     lr: float = option(3e-5, "peak learning rate")
     warmup: float = option(0.06, "share of the steps in which the rate rises", below=1)
-    floor: float = option(0.05, "share of the rate that is left at the end", below=1)
-    accumulate: int = option(1, "batches added up for each step", least=1)
-    questions: int = option(24, "at most, of one history in one step", least=1)
+    floor: float = option(0.05, "final rate, as a share of the peak", below=1)
+    accumulate: int = option(1, "batches whose gradients are summed for each step", least=1)
+    questions: int = option(24, "maximum questions per history and step", least=1)
     check_every: int = option(100, "steps between checkpoints with a development score", least=1)
 
     def __post_init__(self) -> None:
@@ -78,38 +78,38 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class MiniSettings(Settings):
-    """Of the small encoder."""
+    """The settings of the small encoder."""
 
-    fresh_lr: float = option(6e-4, "peak rate of what MiniLM does not have; --lr is for its layers")
-    tokens: int = option(64, "longer texts are cut here", least=3)
+    fresh_lr: float = option(
+        6e-4, "peak rate of the weights that MiniLM lacks; --lr is for its layers"
+    )
+    tokens: int = option(64, "maximum tokens of a text; longer texts are cut", least=3)
     drop_memory: float = option(0.15, "share of histories read without memory", below=1.0001)
 
 
 GOING_ON: dict[str, Any] = {"steps": 100, "lr": 1e-5, "fresh_lr": 1e-4, "check_every": 25}
-"""What is smaller where weights that were trained before are trained on."""
+"""Defaults for training trained weights further."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvoSettings(Settings):
-    """Of EvoEmbedding; the defaults are the reference's (arXiv:2606.21649) where it has them."""
+    """The settings of EvoEmbedding; defaults are the reference's (arXiv:2606.21649) if it has them."""
 
-    steps: int = option(
-        0, "optimiser steps; for EvoEmbedding 0: as many as pass once through the data"
-    )
+    steps: int = option(0, "optimiser steps; for EvoEmbedding 0: one pass through the data")
     lr: float = option(5e-5, "peak learning rate")
     warmup: float = option(0.05, "share of the steps in which the rate rises", below=1)
-    floor: float = option(0.1, "share of the rate that is left at the end", below=1)
-    questions: int = option(8, "at most, of one history in one step", least=1)
+    floor: float = option(0.1, "final rate, as a share of the peak", below=1)
+    questions: int = option(8, "maximum questions per history and step", least=1)
     batch: int = option(2, "histories that share their forward passes", least=1)
-    pack: int = option(16384, "positions of one forward pass, padding included", least=1)
-    dropout: float = option(0.1, "of the adapters' inputs", below=1)
-    latents: int = option(0, "a turn leaves behind; 0: as the checkpoint, 16 for a new model")
-    capacity: int = option(0, "of the queue, in latents; 0: as the checkpoint, or 512")
-    lora_rank: int = option(0, "of both adapters; 0: as the checkpoint, or 64")
+    pack: int = option(16384, "positions of one forward pass, including padding", least=1)
+    dropout: float = option(0.1, "dropout of the adapters' inputs", below=1)
+    latents: int = option(0, "latents per turn; 0: as in the checkpoint, 16 for a new model")
+    capacity: int = option(0, "length of the queue in latents; 0: as in the checkpoint, or 512")
+    lora_rank: int = option(0, "rank of both adapters; 0: as in the checkpoint, or 64")
     dtype: str = option(
         "",
-        "float32 or bfloat16, what is computed in; what is trained is kept in float32; if not "
-        "given, bfloat16 on a GPU and float32 on the CPU",
+        "type of the computations, float32 or bfloat16; trained weights are kept in float32; if "
+        "not given, bfloat16 on a GPU and float32 on the CPU",
         choices=("", "float32", "bfloat16"),
     )
     emb: str = option(

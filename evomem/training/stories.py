@@ -53,16 +53,16 @@ Beat = Callable[[], None]
 
 
 class Story:
-    """One history in the making."""
+    """A history under construction."""
 
     def __init__(self, name: str, rng: Random, changing: int, turns: int) -> None:
-        """Tell it.
+        """Generate the story.
 
         Args:
             name: The history's id.
-            rng: Decides everything.
-            changing: How many things in the life change.
-            turns: About how long it gets.
+            rng: The source of all random choices.
+            changing: The number of things in the life that change.
+            turns: The approximate length.
         """
         self.rng = rng
         self.history = History(name)
@@ -97,7 +97,9 @@ class Story:
             mentions = self.mentions.setdefault((who, slot.noun), [])
             told = slot.changed if mentions else slot.told
             text = self.rng.choice(told).format(v=value)
-            if not mentions and self.rng.random() < 0.25:  # a short answer: the subject is above
+            if (
+                not mentions and self.rng.random() < 0.25
+            ):  # a short answer to a question that names the subject
                 self.history.say(self._other(who).name, slot.hint)
                 text = value[0].upper() + value[1:] + "."
             if self.rng.random() < 0.3:
@@ -203,7 +205,7 @@ class Story:
 
 
 def stories(count: int, turns: int, seed: int) -> list[History]:
-    """Tell `count` stories of about `turns` turns; equal seeds tell equal stories.
+    """Generate `count` stories of about `turns` turns; the same seed gives the same stories.
 
     >>> [one] = stories(1, 40, seed=7)
     >>> one.turns == stories(1, 40, seed=7)[0].turns

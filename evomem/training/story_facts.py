@@ -1,4 +1,4 @@
-"""What the people of generated life stories talk about. Only words; `stories` does the telling."""
+"""The topics and wordings of generated life stories; `stories` generates the stories."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Something in a life that changes, and how people speak of it and ask for it."""
+    """Something in a life that changes, with the wordings of statements and questions about it."""
 
     values: tuple[str, ...]
     told: tuple[str, ...]
     """How it is said the first time; `{v}` is the value. First person."""
     changed: tuple[str, ...]
-    """How a new value is said."""
+    """Wordings of a new value."""
     asked: tuple[str, ...]
     """A question in the present, third person: `{S}`, `{P}`; `{now}` takes a word of time."""
     noun: str
     """A name for it, such as "job"."""
     hint: str
-    """What the other person asks to get a short answer."""
+    """Questions that the other person asks for a short answer."""
 
 
 def _slot(noun: str, values: str, told: str, changed: str, asked: str, hint: str) -> Slot:

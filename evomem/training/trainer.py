@@ -22,13 +22,13 @@ from evomem.training.settings import MiniSettings
 from evomem.training.sources import Base
 
 BASE = ("words.", "places.", "norm.", "layers.")
-"""What MiniLM brings; everything else starts from nothing and learns faster."""
+"""The weights that MiniLM provides; all others start untrained and have a higher learning rate."""
 QUEUES = (8, 16, 32, 64, 96)
-DRIFTS = (1, 1, 1, 2, 5, 10)  # turns that pass for each turn of a sample: stands for longer ones
+DRIFTS = (1, 1, 1, 2, 5, 10)  # turns counted per turn of a sample, to imitate longer histories
 
 
 class Trainer:
-    """One run. `run` continues where the last checkpoint in the run's folder ends."""
+    """One training run. `run` continues from the last checkpoint in the run's folder."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Trainer:
         run: Run,
         settings: MiniSettings,
     ) -> None:
-        """Prepare everything, and take up what was kept in the run's folder."""
+        """Prepare the run, and restore the state in its folder, if any."""
         self.model, self.train, self.dev, self.settings = model, train, dev, settings
         self._run = run
         self._tokenizer = tokenizer
@@ -80,7 +80,7 @@ class Trainer:
         return scores
 
     def one_step(self) -> dict[str, float]:
-        """Learn from the next histories."""
+        """Train on the next histories."""
         self.model.train()
         share = self.settings.share(self.step)
         for group in self._optimizer.param_groups:
@@ -101,7 +101,7 @@ class Trainer:
         return {"loss": mean, "lr": self.settings.lr * share, "train_recall@10": recalled}
 
     def save(self) -> None:
-        """Keep the state in the run's folder."""
+        """Save the state in the run's folder."""
         self._run.save(self.step, self.model.state_dict(), self._optimizer)
 
     def finish(self) -> None:
@@ -119,7 +119,7 @@ class Trainer:
             yield self._sample(self.train[order[index]], rng)
 
     def _sample(self, history: History, rng: Random) -> Sample:
-        if rng.random() < 0.3:  # begin in the middle, as a queue does
+        if rng.random() < 0.3:  # begin in the middle of the history, as a queue does
             cut = excerpt(history, rng.randrange(1 + len(history.turns) // 3), len(history.turns))
             history = cut if cut.questions else history
         chosen = rng.sample(history.questions, min(self.settings.questions, len(history.questions)))
@@ -150,14 +150,14 @@ def train_mini(
     """Train the small encoder on the CPU and return its weight file, which `mini:FILE` names.
 
     Args:
-        base: MiniLM, or weights that were trained before.
-        train: What to learn from.
-        dev: What to be scored on.
-        out: Where everything is written; a run that is there is gone on with.
-        settings: How.
+        base: MiniLM, or trained weights.
+        train: The training data.
+        dev: The development data.
+        out: The folder of the run; a run in it is continued.
+        settings: The settings.
 
     Raises:
-        InputError: `out` holds another run; nothing was written.
+        InputError: `out` belongs to another run; nothing was written.
         CheckpointError: The base cannot be loaded; nothing was written.
     """
     run = Run(out, base.name, settings, train, dev)
@@ -181,9 +181,9 @@ def development(
 
     Args:
         model: The network.
-        tokens: Turns texts into tokens.
-        histories: What is asked.
-        queue: Turns that may be looked at; the model's own length if negative.
+        tokens: Converts texts to tokens.
+        histories: The histories with their questions.
+        queue: The length of the queue in turns; the model's own length if negative.
     """
     queue = model.config.turns if queue < 0 else queue
     total, count = 0.0, 0

@@ -468,7 +468,7 @@ def test_a_system_that_holds_everything_refuses_a_large_corpus(nq, monkeypatch, 
 def test_a_missing_file_is_named_with_where_to_get_it(nq, capsys):
     (nq / "dev.json.seen").unlink()
     assert run(nq, nq, "bm25") == 2
-    assert "has no dev.json.seen: get it from https://github.com/sunnweiwei/GenRet" in (
+    assert "has no dev.json.seen: get the set from https://github.com/sunnweiwei/GenRet" in (
         capsys.readouterr().err
     )
 
@@ -534,7 +534,7 @@ def test_any_other_pickle_is_refused_and_nothing_runs_or_is_written(
         b"h\x00.",  # GET of nothing
     ],
 )
-def test_a_file_that_is_no_pickle_is_refused(tmp_path, data):
+def test_a_file_that_is_not_a_pickle_is_refused(tmp_path, data):
     path = tmp_path / "bad.pkl"
     path.write_bytes(data)
     with pytest.raises(DatasetError, match=r"bad\.pkl: this is not a pickle"):

@@ -1,37 +1,53 @@
 """The comparison of answers from latents with answers from text, on a model that has learnt nothing."""
 
 import json
+from random import Random
 
 import pytest
 
-from benchmarks.qa.latents import TAUGHT, TURNS, WAYS, main, short_stories
+from benchmarks.qa.latent_stories import WORDS, short_story
+from benchmarks.qa.latents import HELD_OUT_TURNS, TAUGHT, WAYS, main, short_stories
 
 
-def test_what_is_told_is_the_beginning_of_a_story_with_questions_that_have_one_answer():
-    histories = short_stories(20, seed=5)
-    assert len(histories) > 15
-    for history in histories:
-        assert len(history.turns) <= TURNS
-        for question in history.questions:
-            assert question.answer
-            assert question.kind != "every"
-            assert max(question.evidence) < len(history.turns)
+def test_every_turn_of_a_short_story_tells_one_fact_that_one_question_asks_for():
+    for number in range(20):
+        story = short_story(6, Random(number))
+        assert [question.evidence for question in story.questions] == [(n,) for n in range(6)]
+        facts = {
+            (turn.partition(":")[0], q.kind)
+            for turn, q in zip(story.turns, story.questions, strict=True)
+        }
+        assert len(facts) == 6
+        for question in story.questions:
+            told = story.turns[question.evidence[0]]
+            assert question.answer in told
+            assert told.partition(":")[0] in question.text
+            assert question.answer in {word for words in WORDS.values() for word in words}
+
+
+def test_held_out_stories_are_not_those_of_the_training():
+    held_out, train = short_stories(50, "held out 6", 6), short_stories(200, "memory")
+    assert not {tuple(s.turns) for s in held_out} & {tuple(s.turns) for s in train}
+    assert {len(s.turns) for s in held_out} == {6}
+    assert {len(s.turns) for s in train} == {1, 2, 3, 4, 5, 6}
 
 
 @pytest.mark.slow
 def test_base_and_model_are_trained_once_and_every_question_is_answered_in_each_way(
-    tmp_path, capsys
+    tmp_path, capsys, monkeypatch
 ):
-    argv = ["--base-steps", "1", "--steps", "1", "--stories", "4", "--held-out", "2"]
+    monkeypatch.setattr("evomem.answering.MAX_ANSWER_TOKENS", 4)  # an untrained model never ends
+    argv = ["--base-steps", "1", "--steps", "1", "--stories", "8", "--held-out", "2"]
     argv += ["--out", str(tmp_path)]
     assert main(argv) == 0
     result = json.loads((tmp_path / "latents.json").read_text("utf-8"))
-    assert set(result["ways"]) == set(WAYS)
-    assert result["questions"] == sum(len(h.questions) for h in short_stories(2, seed=3))
-    assert result["base"]["steps"] == 1
-    assert result["model"]["cpu_s"] >= 0
-    for shares in result["ways"].values():
-        assert all(0 <= share <= 1 for share in shares.values())
+    assert [point["step"] for point in result["base"]["curve"]] == [1]
+    assert [point["step"] for point in result["model"]["curve"]] == [1]
+    for turns in HELD_OUT_TURNS:
+        part = result["held out"][str(turns)]
+        assert part["questions"] == 2 * turns
+        assert set(part["ways"]) == set(WAYS)
+        assert all(0 <= share <= 1 for shares in part["ways"].values() for share in shares["all"])
     first = [(tmp_path / part).stat().st_mtime_ns for part in (f"base/{TAUGHT}", "run/log.jsonl")]
     assert main(argv) == 0
     assert first[0] == (tmp_path / "base" / TAUGHT).stat().st_mtime_ns

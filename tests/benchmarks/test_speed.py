@@ -1,12 +1,14 @@
 import json
 import threading
+import time
 
 import numpy as np
 import pytest
 import torch
 
 import evomem
-from benchmarks.cost import shapes, soak, speed, speed_published, streaming
+from benchmarks.cost import shapes, soak, speed, speed_published, speed_small, streaming
+from benchmarks.cost.speed_lines import Clock
 from benchmarks.reporting import report
 from evomem.memory import Memory
 
@@ -16,12 +18,20 @@ def test_every_part_of_the_speed_benchmark_gives_rows_that_a_report_shows(tmp_pa
     arguments = "--no-mini --model tiny --streams 1 2 --histories 1 --rebuild 3 --seconds 0".split()
     assert speed.main([*arguments, "--out", str(out)]) == 0
     result = json.loads(out.read_text())
-    assert {row["part"] for row in result["rows"]} == set(speed.PARTS)
+    assert {row["part"] for row in result["rows"]} == {*speed.PARTS} - {"threads"}
     for row in (row for row in result["rows"] if row["part"] == "stream"):
         if row["what"] != "rebuild":  # nothing is read that need not be
             assert row["over the floor"] == pytest.approx(1, abs=0.01)
     assert report.main([str(tmp_path), "--out", str(tmp_path)]) == 0
     assert "append + query" in (tmp_path / "report.md").read_text()
+
+
+def test_threads_that_add_and_search_are_measured():
+    clock = Clock(time.monotonic() + 60, 0)
+    one, three = speed_small._threads("hash", evomem.load_encoder("hash"), [1, 3], clock)
+    assert (one["threads"], three["threads"]) == (1, 3)
+    assert three["cpu ms a pair"] > 0
+    assert not list(speed_small._threads("hash", evomem.load_encoder("hash"), [1], Clock(0, 0)))
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")  # PyTorch's own

@@ -44,6 +44,20 @@ def test_a_passage_is_a_turn_that_names_its_place(memory, pdf):
     assert hit.record.time.timestamp() == pytest.approx(pdf.stat().st_mtime)
 
 
+def test_the_page_is_in_the_prompt_and_the_place_in_the_command_lines_output(
+    memory, pdf, tmp_path, capsys
+):
+    memory.add("The lid is open.")
+    memory.add_document(pdf)
+    assert f", session {pdf}, page 2, id " in str(memory.context("open the lid"))
+    assert "page" not in str(memory.context("The lid is open.", k=1))
+    db = ["--db", str(tmp_path / "x.db")]
+    assert main(["ingest", str(pdf), *db, "--encoder", "hash"]) == 0
+    capsys.readouterr()
+    assert main(["search", "open the lid", "-k", "1", *db]) == 0
+    assert "Pump manual, page 2" in " ".join(capsys.readouterr().out.split())
+
+
 def test_documents_and_conversations_are_searched_together_or_apart(memory):
     memory.add("The lid is open.")
     memory.add_document(document("The lid is heavy."))

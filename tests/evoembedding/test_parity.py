@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -84,6 +85,11 @@ def split(messages):
 
 def states_of(client, segments):
     """The state after each segment, and all latents in order."""
+    return read_once(client, tuple(map(tuple, segments)))
+
+
+@cache
+def read_once(client, segments):
     reader = client.reader
     turns = [Segment.of_ids(ids, [client.tokens.special.end]) for ids in segments]
     state: State[Segment] = State.empty(reader.spec)

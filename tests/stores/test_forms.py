@@ -89,6 +89,7 @@ def test_held_rows_are_those_that_were_added(head, pieces, head_form):
         assert np.array_equal(stored.take(places), right[places])
         assert np.array_equal(np.concatenate([part[:] for part in stored.parts]), right)
     half = len(right) // 2
+    assert np.array_equal(stored.between(0, half), right[:half])
     assert np.array_equal(stored.between(half, len(right)), right[half:])
 
 

@@ -32,7 +32,7 @@ def test_a_path_may_hold_anything_a_path_can(tmp_path):
 
 
 @pytest.mark.parametrize("location", ["no.db", ":memory:", "empty.db"])
-def test_nothing_there_and_no_spec_is_not_found_and_makes_no_file(tmp_path, location):
+def test_opening_a_missing_database_without_a_spec_raises_and_creates_no_file(tmp_path, location):
     (tmp_path / "empty.db").touch()
     before = sorted(tmp_path.iterdir())
     with pytest.raises(NotFound, match=location):
@@ -64,7 +64,7 @@ def test_a_setting_that_does_not_exist_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), "30", None, True])
-def test_a_timeout_that_is_no_number_of_seconds_is_refused(location, timeout):
+def test_a_timeout_that_is_not_a_number_of_seconds_is_refused(location, timeout):
     with pytest.raises(StoreError, match="busy_timeout must be a number of seconds"):
         open_at(location, busy_timeout=timeout)
 

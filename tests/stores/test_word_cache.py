@@ -153,7 +153,7 @@ def test_after_a_purge_elsewhere_the_next_question_drops_what_was_kept(two):
 
 
 @pytest.mark.parametrize("way", ["purge", "drop"])
-def test_nothing_is_kept_of_a_memory_that_is_purged_or_dropped(two, way):
+def test_the_cache_forgets_a_memory_that_is_purged_or_dropped(two, way):
     store, _ = two
     kept, gone = store.make_memory(("kept",)), store.make_memory(("gone",))
     for memory in (kept, gone):

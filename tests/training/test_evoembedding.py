@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+import socket
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from evomem.cli import main
 from evomem.errors import CheckpointError, InputError
 from evomem.evoembedding import EvoEmbeddingEncoder
 from evomem.records import Turn
@@ -26,8 +26,8 @@ from evomem.training.evotrain import write_evotrain
 from evomem.training.run import Run
 from evomem.training.settings import EvoSettings
 from evomem.training.sources import Base
-from tests.conftest import ROOT
 from tests.evoembedding.tiny import QWEN3
+from tests.processes import Forked
 from tests.training.conftest import told, write_causal
 
 SMALL = {"latents": 4, "capacity": 26, "lora_rank": 4, "dtype": "float32", "lr": 1e-2, "pack": 2048}
@@ -259,7 +259,7 @@ def test_a_base_with_damaged_weights_is_refused_before_anything_is_written(tmp_p
     assert not (tmp_path / "out").exists()
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_leaves_what_was_kept(causal, tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_saved_state(causal, tmp_path):
     run = trainer(causal("qwen3"), tmp_path, steps=3)
     run.one_step()
     run.save()
@@ -285,23 +285,28 @@ def test_a_gpu_learns_what_the_cpu_learns(causal, tmp_path, family):
     assert entries[0] == pytest.approx(entries[1], rel=1e-3)
 
 
+def train_as(rank, port, arguments):
+    """Train as one of two processes that `torchrun` or `accelerate launch` starts."""
+    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1"}
+    os.environ.update({name: str(value) for name, value in {**names, "MASTER_PORT": port}.items()})
+    assert main(["train", *arguments]) == 0
+
+
 @pytest.mark.slow
+@pytest.mark.enable_socket  # to find a free port
 def test_two_processes_learn_what_one_learns_from_twice_the_batch(causal, tmp_path):
     pytest.importorskip("accelerate", reason="several processes need the extra [train]")
     data = tmp_path / "data.jsonl"
     write_evotrain([told(6, seed=i) for i in range(4)], data)
     common = f"--data {data} --base {causal('qwen3')} --device cpu --steps 2 --dropout 0 --lr 1e-3 "
     common += "--latents 4 --capacity 26 --lora-rank 4 --dtype float32 --questions 1"
-    # `accelerate launch` does the same where there are GPUs; on CPUs it wants MPI.
-    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    two += ["-m", "evomem.training", *common.split(), "--batch", "1"]
-    one = [sys.executable, "-m", "evomem.training", *common.split(), "--batch", "2"]
-    paths = os.pathsep.join(str(ROOT / part) for part in ("", "stores", "integrations"))
-    for name, command in (("two", two), ("one", one)):
-        subprocess.run(
-            [*command, "--out", str(tmp_path / name)],
-            check=True, timeout=300, env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    arguments = [*common.split(), "--batch", "1", "--out", str(tmp_path / "two")]
+    pair = [Forked(train_as, rank, port, arguments) for rank in range(2)]
+    assert main(["train", *common.split(), "--batch", "2", "--out", str(tmp_path / "one")]) == 0
+    for process in pair:
+        process.finish()
     losses = [[e["loss"] for e in log(tmp_path / name) if "loss" in e] for name in ("one", "two")]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
     first, second = (

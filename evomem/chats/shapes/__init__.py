@@ -1,4 +1,4 @@
-"""The shapes that are known, the most particular ones first."""
+"""All known shapes, the most specific first."""
 
 from __future__ import annotations
 
@@ -65,4 +65,4 @@ SHAPES: dict[str, Shape] = {
         openai_chat,
     )
 }
-"""By name; the first that recognises a value reads it."""
+"""By name. The first shape that recognises a value reads it."""

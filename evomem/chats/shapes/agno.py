@@ -1,4 +1,4 @@
-"""Agno: runs, which repeat the history before them, and sessions of runs."""
+"""Agno: runs, each of which repeats the preceding history, and sessions of runs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _talks(raw: Raw, where: str) -> Iterator[Talk]:
 
 
 def _spoken(run: Any) -> Any:
-    """Return the messages of a run; those of a team's members are not spoken to the user."""
+    """Return the messages of a run, without those that a team's members write to each other."""
     return [] if run.get("parent_run_id") else run["messages"] or []
 
 
@@ -68,7 +68,7 @@ def _title(raw: Raw) -> str | None:
 
 
 def _rows(file: sqlite3.Connection, name: str) -> Iterator[Talk]:
-    for table in tables_with(file, _RUNS):  # since version 3
+    for table in tables_with(file, _RUNS):  # version 3 and later
         rows = file.execute(
             f"SELECT session_id, run_data FROM {table} ORDER BY session_id, run_index, created_at"
         )

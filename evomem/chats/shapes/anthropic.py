@@ -1,4 +1,4 @@
-"""Anthropic's Messages API: content in blocks, tool results in a user's name."""
+"""Anthropic's Messages API: content in blocks, tool results in messages of the user."""
 
 from __future__ import annotations
 

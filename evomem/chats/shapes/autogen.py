@@ -48,7 +48,7 @@ def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMes
     kind, content, thought = raw["type"], raw.get("content"), raw.get("thought")
     held, context.held = context.held, None
     if held is not None:
-        # before tool calls, a "thought" is what the model said to the user
+        # a thought before a tool call is text for the user, any other is reasoning
         if kind == "ToolCallRequestEvent":
             yield held
         else:
@@ -60,7 +60,7 @@ def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMes
         context.left_out[_LEFT_OUT[kind]] += 1
         return
     if kind == "AssistantMessage" and isinstance(content, list):
-        # beside tool calls likewise
+        # the thought of a message with tool calls is text for the user, too
         context.left_out[CALL] += len(content)
         if not isinstance(thought, str) or not thought.strip():
             return

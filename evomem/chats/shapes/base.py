@@ -41,12 +41,12 @@ LEFT_OUT_ROLES = {
     "tool-call": CALL,
     "function_call": CALL,
 }
-"""Roles that are not part of a conversation, with the names under which they are counted."""
+"""Roles that are not part of a conversation, each with the name under which it is counted."""
 
 
 @dataclass(slots=True)
 class ParsedMessage:
-    """One message, as a shape reads it."""
+    """One message as a shape yields it."""
 
     role: str
     """"user" or "assistant"."""
@@ -58,12 +58,12 @@ class ParsedMessage:
     name: str | None = None
     metadata: object = None
     title: str | None = None
-    """The title of the conversation, if a message says so."""
+    """The title of the conversation, if the message contains it."""
 
 
 @dataclass(slots=True)
 class Talk:
-    """One conversation, as a shape finds it; its messages are read by a message shape."""
+    """One conversation as a shape yields it. A message shape reads its messages."""
 
     where: str
     messages: Iterable[tuple[str, object]]
@@ -72,29 +72,29 @@ class Talk:
     time: object = None
     title: str | None = None
     ordered: bool = False
-    """Whether the order is certain, whatever times say."""
+    """Whether the messages are in order, even if their times disagree."""
     repeats: bool = False
-    """Whether other talks of the same id continue with this one and repeat some of its messages."""
+    """Whether other talks with the same id continue this one and repeat some of its messages."""
     utc: bool = False
-    """Whether times without a zone are known to be UTC, or belong to invented stories."""
+    """Whether times without a zone count as UTC: the format says so, or the stories are invented."""
 
 
 @dataclass(slots=True)
 class Context:
-    """What is known while one file is read."""
+    """State shared by the shapes while one file is read."""
 
     left_out: Counter[str] = field(default_factory=Counter)
     session: str | None = None
-    """The conversation that single messages belong to, where a line of its own names it."""
+    """The conversation that the following messages belong to, if a separate line names it."""
     held: ParsedMessage | None = None
-    """A pending message, which the next one confirms."""
+    """A message that is only yielded if the next one confirms it."""
     machine: tuple[str, ...] = ()
-    """Beginnings of texts that the program writes in the user's name."""
+    """Prefixes of texts that the program writes in the user's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """One way of writing conversations down.
+    """A format in which a program stores conversations.
 
     Shapes of messages have `read_messages`, shapes of conversations and of whole exports have `talks`,
     databases have `tables` and `rows`.
@@ -105,18 +105,18 @@ class Shape:
     about: str
     """A description for people."""
     marks: Sequence[str]
-    """The keys by which it is recognised, to say which shape an unknown value is nearest to."""
+    """Its characteristic keys; messages name the shape that shares most of them with an unknown value."""
     is_message: Callable[[Raw], bool] | None = None
     read_messages: Callable[[Raw, str, Context], Iterable[ParsedMessage]] | None = None
     is_record: Callable[[Raw], bool] | None = None
     talks: Callable[[Raw, str], Iterator[Talk]] | None = None
     tables: Sequence[frozenset[str]] = ()
-    """Columns of a SQLite table by which a database is recognised; any of these sets is enough."""
+    """Sets of columns of a SQLite table; a table with all columns of one set identifies the database."""
     rows: Callable[[sqlite3.Connection, str], Iterator[Talk]] | None = None
     beside: Sequence[str] = ()
-    """Names of shapes that messages between those of this one have."""
+    """Names of the shapes of other messages in the same conversations."""
     plain: bool = False
-    """Whether other shapes write some of their messages like this, too."""
+    """Whether files of other shapes contain such messages too."""
 
 
 def chat_message(
@@ -134,9 +134,9 @@ def chat_message(
         raw: The message.
         where: Its place.
         context: Counts what is left out.
-        role: Its role if that is not in the field `role`.
-        content: Its content if that is not in the field `content`.
-        more: Fields of `ParsedMessage` that the shape keeps elsewhere.
+        role: Its role, if not in the field `role`.
+        content: Its content, if not in the field `content`.
+        more: Fields of `ParsedMessage` that this shape stores under other names.
 
     Raises:
         InputError: The role is unknown, or the content is no text.
@@ -171,7 +171,7 @@ def chat_message(
 
 
 def fields(raw: Raw, where: str) -> dict[str, Any]:
-    """Return the fields of `ParsedMessage` that most messages keep under the same names."""
+    """Return the fields of `ParsedMessage` that most shapes store under the same names."""
     return {
         "id": label(where, raw, ID_FIELDS),
         "time": first(raw, TIME_FIELDS),
@@ -182,10 +182,10 @@ def fields(raw: Raw, where: str) -> dict[str, Any]:
 
 
 def conversation(raw: Raw, where: str, key: str = "messages", **more: Any) -> Iterator[Talk]:
-    """Yield the conversation that a record with a list of messages is.
+    """Yield the conversation of a record that has a list of messages.
 
     Raises:
-        InputError: The messages are no list.
+        InputError: The messages are not a list.
     """
     yield Talk(where, placed(raw[key], where, key), **(header(raw, where) | more))
 
@@ -206,7 +206,7 @@ def placed(
     """Return the items of a list, each with its place.
 
     Raises:
-        InputError: It is no list.
+        InputError: The value is not a list.
     """
     if not isinstance(messages, list | tuple):
         raise InputError(f"{where}: '{key}' must be a list, got {brief(messages)}")
@@ -219,7 +219,7 @@ def has(raw: object, *keys: str) -> TypeGuard[Raw]:
 
 
 def first_item(value: object) -> Raw:
-    """Return the first item of a list if that is an object, otherwise an empty one."""
+    """Return the first item of a list if it is an object, otherwise an empty object."""
     if isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
         return value[0]
     return {}

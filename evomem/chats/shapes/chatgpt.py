@@ -33,7 +33,7 @@ _KINDS = {
     "sonic_webpage": RESULT,
     "system_error": RESULT,
 }
-"""Types of content that are no messages, and the names under which they are counted."""
+"""Types of content that are not messages, each with the name under which it is counted."""
 
 
 _MARKER = re.compile("\ue200([^\ue201]*)\ue201")
@@ -66,7 +66,7 @@ def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMes
 
 
 def _shown(marker: re.Match[str]) -> str:
-    """Return what ChatGPT shows in place of a marker: nothing for a citation."""
+    """Return the text that ChatGPT displays for a marker; empty for a citation."""
     kind, *fields = marker[1].split("\ue202")
     if kind == "url" and fields:
         return fields[0]
@@ -108,7 +108,7 @@ def _branch(raw: Raw, where: str) -> list[tuple[str, object]]:
 
 
 def _newest_leaf(nodes: Mapping[str, Any]) -> str | None:
-    """Return the leaf that was written last, for exports that name no current node."""
+    """Return the most recent leaf, for exports that name no current node."""
     parents = {node.get("parent") for node in nodes.values() if isinstance(node, Mapping)}
     leaves = [key for key, node in nodes.items() if key not in parents and has(node, "message")]
 

@@ -50,7 +50,7 @@ def _talks(raw: Raw, where: str) -> Iterator[Talk]:
 
 
 def _branch(raw: Raw, messages: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
-    """Return the branch that was shown last, where the export says which message ends it."""
+    """Return the branch that was shown last, if the export names its last message."""
     nodes = {item.get("uuid"): (where, item) for where, item in messages if isinstance(item, dict)}
     key = raw.get("current_leaf_message_uuid")
     if key not in nodes or not all("parent_message_uuid" in item for _, item in nodes.values()):

@@ -1,4 +1,4 @@
-"""Codex: a JSONL file a session, an item of the Responses API inside each line."""
+"""Codex: one JSONL file per session, one item of the Responses API in each line."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _MACHINE = (
     *("# AGENTS.md instructions", "These AGENTS.md instructions replace"),
     "The previously provided AGENTS.md instructions no longer apply.",
 )
-"""How texts begin that the program writes in the user's name."""
+"""Prefixes of texts that the program writes in the user's name."""
 
 
 def _is_message(raw: Raw) -> bool:
     if isinstance(raw.get("payload"), Mapping) and "type" in raw:
         return raw["type"] in _LINES or "timestamp" in raw
-    # before September 2025 a line was the bare item, after one that described the session
+    # files from before September 2025: one line describes the session, the others are bare items
     return "record_type" in raw or (
         has(raw, "id", "timestamp", "instructions") and "role" not in raw
     )
@@ -44,7 +44,7 @@ def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMes
         context.session = label(where, raw, ("id",))
         return
     if kind != "response_item" or not isinstance(payload, Mapping):
-        context.left_out["event"] += 1  # what was said is among the items, too
+        context.left_out["event"] += 1  # the items contain its text too
         return
     if payload.get("type") != "message":
         counted = openai_responses.machinery(str(payload.get("type")))

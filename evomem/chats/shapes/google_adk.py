@@ -24,7 +24,7 @@ def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMes
     if not isinstance(content, Mapping) or not content.get("parts"):
         context.left_out["event"] += 1
         return
-    # the result of a tool has the role of a user, too: who wrote it says the author
+    # results of tools have the role "user" too: only the author tells them apart
     role = "user" if raw["author"] == "user" else "model"
     for piece in read_messages({**content, "role": role}, where, context):
         piece.id = piece.id or str(raw["id"]) if raw.get("id") else None

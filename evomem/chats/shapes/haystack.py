@@ -1,4 +1,4 @@
-"""Haystack: chat messages whose parts have no type; before 2.9 with underscores."""
+"""Haystack: chat messages whose parts have no type; before 2.9 their keys begin with underscores."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def _is_message(raw: Raw) -> bool:
 
 
 def _message(raw: Raw) -> tuple[str, Raw] | None:
-    """Return the type and the fields of a message, None if this is none."""
+    """Return the type and the fields of a message; None if the value is not a message."""
     if raw.get("lc") == 1 and has(raw.get("kwargs"), "content"):
         kind = raw["kwargs"].get("type")
         names = raw.get("id")
@@ -75,7 +75,7 @@ def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMes
 
 
 def _calls(message: Raw) -> object:
-    """Return the tool calls that are not parts of the content as well."""
+    """Return the tool calls that the content does not repeat."""
     content = message.get("content")
     parts = content if isinstance(content, list) else []
     in_parts = any(

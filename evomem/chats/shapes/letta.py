@@ -1,4 +1,4 @@
-"""Letta: agent files (.af); older agents answer by a tool call and get messages in JSON envelopes."""
+"""Letta: agent files (.af); older agents answer with a tool call and receive messages in JSON envelopes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMes
     calls = raw.get("tool_calls") or ()
     spoken = [text for call in calls if (text := _sent(call)) is not None]
     more: dict[str, Any] = {"metadata": None, "name": None, "id": _own(raw.get("id"))}
-    if role == "assistant" and spoken:  # its content, if any, is its reasoning
+    if role == "assistant" and spoken:  # the content, if any, is reasoning
         context.left_out["reasoning"] += bool(content)
         context.left_out[CALL] += len(calls) - len(spoken)
         for text in spoken:
@@ -67,12 +67,12 @@ def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMes
 
 
 def _own(id: object) -> str | None:
-    """Return an id, None for one that counts from 0 in every file."""
+    """Return an id; None if it is a number that starts at 0 in every file."""
     return id if isinstance(id, str) and not _COUNTED.fullmatch(id) else None
 
 
 def _sent(call: object) -> str | None:
-    """Return the message of a `send_message` call; None for other calls."""
+    """Return the message of a `send_message` call; None for any other call."""
     if not isinstance(call, Mapping) or not has(call.get("function"), "name", "arguments"):
         return None
     if call["function"]["name"] != "send_message":

@@ -34,7 +34,7 @@ def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMes
 
 
 def _store(raw: Raw) -> Raw | None:
-    """Return the messages by key, None if this is no chat store."""
+    """Return the messages by key; None if the value is not a chat store."""
     for value in (raw, raw.get("chat_store")):
         if has(value, "store") and isinstance(value["store"], Mapping):
             if all(isinstance(messages, list) for messages in value["store"].values()):
@@ -53,7 +53,7 @@ def _talks(raw: Raw, where: str) -> Iterator[Talk]:
 
 
 def _rows(file: sqlite3.Connection, name: str) -> Iterator[Talk]:
-    # what `Memory` has moved to its long-term blocks is archived, and was said none the less
+    # rows that `Memory` has moved to its long-term blocks are archived, but part of the chat
     for table in tables_with(file, _COLUMNS):
         rows = file.execute(
             f"SELECT key, id, data, timestamp FROM {table} ORDER BY key, timestamp, id"

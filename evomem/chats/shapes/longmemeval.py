@@ -1,4 +1,4 @@
-"""LongMemEval: questions, each with the history in which the answer was said."""
+"""LongMemEval: questions, each with the history that contains the answer."""
 
 from __future__ import annotations
 

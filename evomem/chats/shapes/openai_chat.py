@@ -1,4 +1,4 @@
-"""OpenAI's chat API, and everybody who writes messages as it does: a role and a content."""
+"""OpenAI's chat API and formats like it: messages with a role and a content."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _is_record(raw: Raw) -> bool:
 
 def _talks(raw: Raw, where: str) -> Iterator[Talk]:
     key = next((key for key in LISTS if key in raw), None)
-    if key is None:  # a completion, as the API answers
+    if key is None:  # a completion, as the API returns it
         choices = placed(raw["choices"], where, "choices", "choice")
         messages = [
             (place, choice["message"]) for place, choice in choices if has(choice, "message")

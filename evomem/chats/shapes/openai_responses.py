@@ -26,7 +26,7 @@ _OTHERS = frozenset(
 
 
 def is_item(raw: Raw) -> bool:
-    """Return whether this is an item that only the Responses API has."""
+    """Return whether the value is an item that only the Responses API has."""
     kind = raw.get("type")
     if "role" in raw:
         return kind == "message" or any(kind in _TEXTS for kind in kinds(raw.get("content")))
@@ -34,7 +34,7 @@ def is_item(raw: Raw) -> bool:
 
 
 def machinery(kind: str) -> str | None:
-    """Return the name under which an item of a tool or of reasoning is counted; None for others."""
+    """Return the name under which an item of a tool or of reasoning is counted; None for other items."""
     if kind == "reasoning":
         return REASONING
     if kind.endswith("_call"):

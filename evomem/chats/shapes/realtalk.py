@@ -1,4 +1,4 @@
-"""REALTALK: one file a chat of two people."""
+"""REALTALK: one file per chat of two people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Semantic Kernel: chat histories with items, of Python and of .NET."""
+"""Semantic Kernel: chat histories with items, from Python and .NET."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMes
 
 
 def _typed(item: Any) -> Any:
-    """Return an item whose `content_type`, not its media type, says what it is."""
+    """Return an item with its `content_type` as `type`, which otherwise holds a media type."""
     if isinstance(item, Mapping) and isinstance(item.get("content_type"), str):
         return {**item, "type": item["content_type"]}
     return item

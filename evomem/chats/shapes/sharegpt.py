@@ -1,4 +1,4 @@
-"""ShareGPT: conversations of from and value."""
+"""ShareGPT: conversations whose messages have the keys `from` and `value`."""
 
 from __future__ import annotations
 

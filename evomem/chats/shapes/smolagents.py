@@ -44,7 +44,7 @@ def _read_messages(raw: Raw, where: str, context: Context) -> Iterator[ParsedMes
 
 
 def _step(raw: Raw, where: str, context: Context) -> Iterator[ParsedMessage]:
-    """Yield the answer if the step has the final one: the rest is how the agent came to it."""
+    """Yield the answer of the final step; other steps are counted as calls, results and reasoning."""
     context.left_out[CALL] += len(raw.get("tool_calls") or ())
     context.left_out[RESULT] += bool(raw.get("observations"))
     if not raw.get("is_final_answer"):

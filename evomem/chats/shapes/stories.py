@@ -1,4 +1,4 @@
-"""What LoCoMo and REALTALK share: two people, and sessions in numbered keys."""
+"""Code shared by LoCoMo and REALTALK: two people, and sessions in numbered keys."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _SESSION = re.compile(r"session_(\d+)")
 
 
 def session_keys(raw: Raw) -> list[str]:
-    """Return the keys of sessions in the order of their numbers."""
+    """Return the keys of the sessions in numerical order."""
     numbers = [int(match[1]) for key in raw if (match := _SESSION.fullmatch(key))]
     return [f"session_{number}" for number in sorted(numbers)]
 
 
 def talks(raw: Raw, where: str, name: str | None, times: str) -> Iterator[Talk]:
-    """Yield a conversation for each session, with its date as far as it can be read."""
+    """Yield a conversation for each session, with its date if the session has one."""
     for key in session_keys(raw):
         place = f"{where}, {key}"
         yield Talk(
@@ -34,10 +34,10 @@ def talks(raw: Raw, where: str, name: str | None, times: str) -> Iterator[Talk]:
 
 
 def parsed(value: object, pattern: str, where: str) -> datetime | None:
-    """Return a time that is written in a pattern of its own, None if there is none.
+    """Return a time written in a given `strptime` pattern; None if the value is empty.
 
     Raises:
-        InputError: It is written otherwise.
+        InputError: The value does not match the pattern.
     """
     if value is None or value == "":
         return None
@@ -48,7 +48,7 @@ def parsed(value: object, pattern: str, where: str) -> datetime | None:
 
 
 def with_caption(raw: Raw, key: str) -> str:
-    """Return the text of a turn, with the caption of the picture that was shared with it."""
+    """Return the text of a turn with the caption of its picture, if it has one."""
     text, caption = raw.get(key), raw.get("blip_caption")
     text = text if isinstance(text, str) else ""
     shared = f"[shares: {caption}]" if isinstance(caption, str) and caption else ""

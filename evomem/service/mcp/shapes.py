@@ -106,8 +106,8 @@ class Timeline(Arguments):
         description="Turns with a greater seq, from the first; without it the newest turns.",
     )
     session: Label | None = Field(None, description="Only turns of this conversation.")
-    since: Time | None = Field(None, description="Only turns said then or later.")
-    until: Time | None = Field(None, description="Only turns said before then.")
+    since: Time | None = Field(None, description="Only turns said at this time or later.")
+    until: Time | None = Field(None, description="Only turns said before this time.")
 
 
 class Get(Arguments):

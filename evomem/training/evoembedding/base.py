@@ -1,4 +1,4 @@
-"""What training starts from: a Qwen3 or Qwen3.5 model with a new memory, or a checkpoint."""
+"""The model that training starts from: Qwen3 or Qwen3.5 with a new memory, or a checkpoint."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ from evomem.evoembedding.tokens import Tokens
 from evomem.training.settings import EvoSettings
 from evomem.training.sources import Base
 
-LATENTS, CAPACITY, LORA_RANK = 16, 512, 64  # the reference's
-EMB_SIZE = 1024  # of Qwen3-Embedding-0.6B, which fixes E in the reference
-TEXT = "model.language_model."  # where a composite model keeps its text decoder
+LATENTS, CAPACITY, LORA_RANK = 16, 512, 64  # as in the reference
+EMB_SIZE = 1024  # the size of Qwen3-Embedding-0.6B, which determines E in the reference
+TEXT = "model.language_model."  # prefix of the text decoder in a composite model
 REMEDY = "give a folder with config.json and safetensors, or a hub id such as 'Qwen/Qwen3-0.6B'"
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A model to be trained, and what its checkpoint will hold besides."""
+    """A model to be trained, and the other contents of its checkpoint."""
 
     model: EvoEmbedding
-    """Only what is trained asks for gradients (see "Training objective")."""
+    """Only trained parameters require gradients (see "Training objective")."""
     masters: dict[str, Tensor]
-    """What is trained, in float32, by name."""
+    """The trained parameters in float32, by name."""
     tokens: Tokens
     base: str
-    """Where the base's configuration and tokenizer are."""
+    """The folder of the base's configuration and tokenizer."""
     frozen: list[tuple[Weights, Mapping[str, str]]]
-    """Files, and the published name of each tensor in them that is written as it is."""
+    """Files, and the published names of their tensors that are written unchanged."""
 
     @property
     def trained(self) -> dict[str, nn.Parameter]:
@@ -66,7 +66,7 @@ def start(base: Base, settings: EvoSettings, device: str | None = None) -> Start
 
     Raises:
         CheckpointError: Something is missing, misshapen, damaged or not implemented.
-        InputError: A checkpoint was trained with another size than is asked for.
+        InputError: A checkpoint was trained with another size than the settings ask for.
         EncoderError: The device or the dtype cannot be used.
     """
     folder = resolve(base.source, weights=True, remedy=REMEDY)
@@ -149,7 +149,7 @@ def _resumed(base: Base, folder: Path, settings: EvoSettings, device: str | None
     )
     weights = loaded.weights
     names = {published_name(name): name for name in loaded.model.state_dict()}
-    # Read again: what is trained continues in the precision in which it was stored.
+    # Read again: trained weights continue in the precision in which they were stored.
     masters = {
         names[stored]: tensor.to(loaded.model.device, torch.float32)
         for stored, tensor in weights.read(filter(_is_trained, names))
@@ -160,13 +160,13 @@ def _resumed(base: Base, folder: Path, settings: EvoSettings, device: str | None
 
 
 def _absolute(place: str) -> str:
-    """Return a folder's full path, and a hub id as it is."""
+    """Return a folder's full path; a hub id unchanged."""
     folder = Path(place).expanduser()
     return str(folder.resolve()) if folder.is_dir() else place
 
 
 def published_name(name: str) -> str:
-    """Return the published name of one of our parameters (see "Checkpoint")."""
+    """Return the published name of a parameter (see "Checkpoint")."""
     if name.startswith("decoder."):
         return f"{BASE}model.{name.removeprefix('decoder.')}"
     return f"{BASE}{name}" if name.startswith("lm_head") else name
@@ -177,7 +177,7 @@ def _is_trained(published: str) -> bool:
 
 
 def _text_names(weights: Weights, tied: bool) -> dict[str, str]:
-    """Return a base's stored names and their plain ones; vision and the like are left out."""
+    """Map a base's stored names to their plain names, without vision and other parts."""
     composite = any(name.startswith(TEXT) for name in weights.shapes)
     prefix = TEXT if composite else "model."
     names = {
@@ -191,7 +191,7 @@ def _text_names(weights: Weights, tied: bool) -> dict[str, str]:
 
 
 def _published(plain: str) -> str:
-    """Return the published name of a base's weight: adapted linears stand below `base_layer`."""
+    """Return the published name of a base's weight: those of adapted linear layers contain `base_layer`."""
     module, _, end = plain.rpartition(".")
     adapted = module.endswith("_proj") and "linear_attn" not in module
     return f"{BASE}{module}.base_layer.{end}" if adapted else BASE + plain
@@ -206,7 +206,7 @@ def _emb_names(weights: Weights) -> dict[str, str]:
 
 
 def _drawn(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """Return a new parameter's first value (see "Training objective")."""
+    """Return a new parameter's initial value (see "Training objective")."""
     if name == "memory_queries":
         return torch.randn(shape, generator=generator) * 0.02
     if ".lora_A." in name:  # as nn.Linear: uniform within 1 / sqrt(inputs)

@@ -3,12 +3,12 @@
 Three kinds of passes, each over rows of input embeddings that are packed by length:
 
 1. the memory: chunk k of every history at once. Chunks of one history follow each other, since each
-   reads the latents that the earlier ones left; gradients flow through all of them;
-2. what is embedded: every turn after the queue before it, every question after the last queue;
+   reads the latents that the earlier ones wrote; gradients flow through all of them;
+2. the embeddings: every turn after the queue before it, every question after the last queue;
 3. answers: next-token prediction by the plain base, the queue inserted into the question's prompt.
 
-How rows are packed is numerically free: decoders are causal, so padding after a row's end cannot
-reach it.
+The packing of rows does not change the results: decoders are causal, so padding after a row's end
+cannot affect it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TEMPERATURE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """Of one batch: means over its histories, and of each over its questions."""
+    """Losses of a batch: means over its histories of the means over their questions."""
 
     contrastive: Tensor
     sft: Tensor
@@ -44,7 +44,7 @@ class Losses:
 
     @property
     def total(self) -> Tensor:
-        """What is minimised."""
+        """The total loss."""
         return self.contrastive + self.sft
 
 
@@ -66,7 +66,7 @@ def losses_of(model: EvoEmbedding, samples: Sequence[Sample], budget: int) -> Lo
 
 
 def contrastive(scores: Tensor, evidence: Sequence[tuple[int, ...]]) -> Tensor:
-    """Return the mean over questions of how badly evidence is told from all other turns.
+    """Return the contrastive loss of evidence against all other turns, as the mean over questions.
 
     Args:
         scores: Cosines, (Q, N).
@@ -134,7 +134,7 @@ def answer_losses(
         queue = own[-model.config.capacity :]
         for answer in sample.answers:
             rows.append(model.prompt(answer.ids, queue))
-            # A position predicts the next one; the queue stands in front of all labels.
+            # A position predicts the next one; the queue precedes all labels.
             places.append(torch.arange(answer.start, answer.end) + len(queue) - 1)
             labels.append(torch.tensor(answer.ids[answer.start : answer.end]))
     hidden = iter(hidden_states(model.decoder, rows, places, None, budget))
@@ -167,7 +167,7 @@ def hidden_states(
 
 
 def chunks(segments: Sequence[Ids]) -> list[list[Ids]]:
-    """Return the chunks that turns are read in (see "Chunks")."""
+    """Split turns into the chunks in which they are read (see "Chunks")."""
     plan: list[list[Ids]] = []
     for ids in segments:
         sizes = [len(sample) for sample in plan[-1]] if plan else []
@@ -178,7 +178,7 @@ def chunks(segments: Sequence[Ids]) -> list[list[Ids]]:
 
 
 def _chunk(model: EvoEmbedding, turns: Sequence[Ids], queue: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a chunk's row after its projected queue, and where its memory queries stand."""
+    """Return a chunk's row after its projected queue, and the positions of its memory queries."""
     queries = model.memory_queries[0]
     parts, places, length = [queue], [], len(queue)
     for ids, embeds in zip(turns, _embed_each(model, turns), strict=True):

@@ -1,4 +1,4 @@
-"""Several processes that train one model, as `accelerate launch` starts them; one without it."""
+"""The processes that train one model: several under `accelerate launch`, otherwise one."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from evomem._extras import require
 
 
 class Processes:
-    """This process among all."""
+    """This process and its group."""
 
     def __init__(self, device: str | None) -> None:
-        """Join the others, if there are any.
+        """Join the other processes, if there are any.
 
         Args:
             device: Such as `"cpu"`; by default each process's own GPU, if there are any.
@@ -32,21 +32,21 @@ class Processes:
             self.rank, self.device = self._state.process_index, str(self._state.device)
 
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each tensor by its mean over all processes; float32, on this one's device."""
+        """Replace each tensor by its mean over all processes; float32, on the device of this process."""
         if self.count == 1:
             return
-        # In one piece: a gradient each would cost a message each.
+        # In one message instead of one per gradient.
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         flat = self._accelerate.utils.reduce(flat, "mean")
         for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
             tensor.copy_(mean.view_as(tensor))
 
     def wait(self) -> None:
-        """Wait until all have come here."""
+        """Wait for all processes."""
         if self.count > 1:
             self._state.wait_for_everyone()
 
     def leave(self) -> None:
-        """Part from the others."""
+        """Leave the group."""
         if self.count > 1:
             self._state.destroy_process_group()

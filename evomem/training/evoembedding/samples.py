@@ -1,4 +1,4 @@
-"""Histories and questions as ids: what protocol R reads, and what the answer is scored on."""
+"""Histories and questions as token ids: the input of protocol R, and the scored answers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Answer:
 
     ids: Ids
     start: int
-    """The first id that is learnt, ..."""
+    """Index of the first id that is trained."""
     end: int
-    """... and the one after the last: the answer and the end of its message."""
+    """Index after the last id that is trained: the end of the answer's message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +28,17 @@ class Sample:
     """A history and some of its questions."""
 
     segments: list[Ids]
-    """What evolves the memory, turn by turn."""
+    """The ids that evolve the memory, turn by turn."""
     turns: list[Ids]
-    """What is embedded, turn by turn."""
+    """The ids that are embedded, turn by turn."""
     questions: list[Ids]
     evidence: list[tuple[int, ...]]
     answers: list[Answer]
-    """Of the questions that have one."""
+    """The answers of those questions that have one."""
 
 
 def make_sample(tokens: Tokens, history: History, questions: Sequence[Question]) -> Sample:
-    """Return `questions` about `history` as a memory would read them: contents are defused."""
+    """Return `questions` about `history` as a memory would read them: without special tokens in the texts."""
     turns = [tokens.defuse(turn) for turn in history.turns]
     return Sample(
         segments=[tokens.exchange(*sides(turn)) for turn in turns],
@@ -55,7 +55,7 @@ def make_answer(tokens: Tokens, question: str, answer: str) -> Answer:
     reply = {"role": "assistant", "content": tokens.defuse(answer)}
     prompt = tokens.chat([asked], answer=True)
     ids = tokens.chat([asked, reply], answer=False)
-    # A template may open an answer otherwise than it shows one: what both share is the prompt.
+    # Some templates begin a requested answer differently from a given one: the shared part is the prompt.
     start = next((i for i, (a, b) in enumerate(zip(prompt, ids, strict=False)) if a != b), None)
     end = len(ids) - ids[::-1].index(tokens.special.im_end)
     return Answer(ids, len(prompt) if start is None else start, end)

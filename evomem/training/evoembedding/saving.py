@@ -1,4 +1,4 @@
-"""Write a checkpoint in the published layout (see "Checkpoint"): the reference reads it, and so do we."""
+"""Write a checkpoint in the published layout (see "Checkpoint"): the reference and evomem read it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from evomem.training.evoembedding.base import Start, published_name
 def save_checkpoint(begun: Start, masters: Mapping[str, Tensor], folder: Path) -> None:
     """Write `config.json` and safetensors, in shards of 5 GB; an older checkpoint is replaced.
 
-    What is frozen is copied from the files it was read from, bit by bit; what was trained is
-    float32.
+    Frozen weights are copied from their files, bit by bit; trained weights are float32.
     """
     tensors: dict[str, Tensor] = {}
     for weights, names in begun.frozen:

@@ -1,7 +1,7 @@
 """The training of EvoEmbedding: seeded, resumable, logged, on one device or on several.
 
-Gradients reach what is trained through the whole recurrence. The model computes in the dtype it was
-loaded in; what is trained is kept in float32 and copied into the model after every step.
+Gradients flow through the whole recurrence. The model computes in the dtype in which it was loaded;
+trained weights are kept in float32 and copied into the model after every step.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from evomem.training.sources import Base
 
 
 class EvoTrainer:
-    """One run. `run` continues where the last checkpoint in the run's folder ends."""
+    """One training run. `run` continues from the last checkpoint in the run's folder."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class EvoTrainer:
         settings: EvoSettings,
         processes: Processes,
     ) -> None:
-        """Prepare everything, and take up what was kept in the run's folder."""
+        """Prepare the run, and restore the state in its folder, if any."""
         self.begun, self.train, self.dev, self.settings = started, train, dev, settings
         self.model = started.model
         self._run, self._processes = run, processes
@@ -63,10 +63,10 @@ class EvoTrainer:
         self._processes.wait()
 
     def one_step(self) -> dict[str, float]:
-        """Learn from the next histories."""
+        """Train on the next histories."""
         self.model.train()
         settings = self.settings
-        # Of dropout: seeded by the step, so that a resumed run draws what it would have drawn.
+        # Dropout is seeded by the step, so that a resumed run repeats its draws.
         torch.manual_seed(hash((settings.seed, self.step, self._processes.rank)) % 2**63)
         sums = torch.zeros(4, device=self.model.device)
         for samples in self._batches():
@@ -116,7 +116,7 @@ class EvoTrainer:
         return {"dev_recall@10": float(sums[0] / sums[1])}
 
     def save(self) -> None:
-        """Keep the state in the run's folder."""
+        """Save the state in the run's folder."""
         self._run.save(self.step, self.masters, self._optimizer)
 
     def finish(self) -> None:
@@ -125,7 +125,7 @@ class EvoTrainer:
             save_checkpoint(self.begun, self.masters, self._run.out / "model")
 
     def _batches(self) -> Iterator[list[Sample]]:
-        """Draw this process's histories of this step; what is drawn depends on seed and step."""
+        """Draw this process's histories of this step; they depend on the seed and the step only."""
         settings, processes = self.settings, self._processes
         for number in range(settings.accumulate):
             batch = (self.step * settings.accumulate + number) * processes.count + processes.rank
@@ -160,15 +160,15 @@ def train_evoembedding(
 
     Args:
         base: A Qwen3 or Qwen3.5 model, or an EvoEmbedding checkpoint to continue with.
-        train: What to learn from.
-        dev: What to be scored on.
-        out: Where everything is written; a run that is there is gone on with.
-        settings: How.
+        train: The training data.
+        dev: The development data.
+        out: The folder of the run; a run in it is continued.
+        settings: The settings.
         device: Such as `"cuda"`; by default a GPU if there is one.
-        recompute: Whether activations are computed again rather than kept.
+        recompute: Whether activations are recomputed instead of kept.
 
     Raises:
-        InputError: `out` holds another run; nothing was written.
+        InputError: `out` belongs to another run; nothing was written.
         CheckpointError: The base cannot be loaded; nothing was written.
         EncoderError: The device cannot be used.
     """
@@ -197,7 +197,7 @@ def drop_inputs(model: nn.Module, share: float) -> None:
 
 
 def one_pass(histories: int, settings: EvoSettings, processes: int) -> int:
-    """Return the steps that pass once through so many histories."""
+    """Return the number of steps of one pass through the histories."""
     return -(-histories // (settings.batch * settings.accumulate * processes))
 
 

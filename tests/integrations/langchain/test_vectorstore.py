@@ -15,6 +15,7 @@ from langchain_core.indexing import InMemoryRecordManager, index
 import evomem
 from evomem.errors import EncoderError, FingerprintMismatch, QueryError, TurnError
 from evomem_integrations.langchain import EmbeddingsEncoder, EvoMemEmbeddings, EvoMemVectorStore
+from tests.stores.counting import counted
 
 NOTES = [
     Document("Oslo is the capital of Norway.", id="oslo", metadata={"topic": "city", "n": 1}),
@@ -55,6 +56,17 @@ def test_the_same_document_again_leaves_the_log_as_it_is(store):
     before = log(store.memory)
     assert store.add_documents(NOTES) == ["oslo", "bergen", "miso"]
     assert log(store.memory) == before
+
+
+def test_adding_and_searching_take_few_statements_and_transactions(store, db):
+    with counted(db) as work:
+        store.add_texts(["Oslo is cold.", "Rome is warm."], ids=["oslo", "rome"])  # one is replaced
+    assert len(work.statements) <= 8
+    assert work.transactions <= 2
+    with counted(db) as work:
+        assert ids(store.similarity_search("Oslo", k=1)) == ["oslo"]
+    assert len(work.statements) <= 8
+    assert work.transactions <= 2
 
 
 def test_a_changed_document_is_a_new_turn_and_the_old_one_is_not_found(store):

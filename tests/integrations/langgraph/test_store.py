@@ -499,7 +499,7 @@ def test_a_search_of_many_namespaces_takes_few_statements_and_none_twice(facts, 
     assert len(work.statements) == 1
 
 
-def test_what_another_process_or_connection_writes_is_seen_at_once(tmp_path):
+def test_writes_of_another_process_or_connection_are_visible_at_once(tmp_path):
     path = str(tmp_path / "a.db")
     with (
         EvoMemStore.from_conn_string(path, encoder="hash:4") as one,

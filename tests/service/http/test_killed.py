@@ -15,16 +15,28 @@ import httpx
 import pytest
 
 import evomem
+from evomem.cli import main
 from evomem.errors import EvomemError
+from tests.processes import FORKS
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.slow]
 CLIENTS = 4
 
 
-def start(place, port, *options):
-    code = "import sys; from evomem.cli import main; sys.exit(main())"
-    arguments = ["serve", "--db", place, "--encoder", "hash", "--port", str(port), *options]
-    return subprocess.Popen([sys.executable, "-c", code, *arguments], stderr=subprocess.DEVNULL)
+def command(place, port):
+    return ["serve", "--db", place, "--encoder", "hash", "--port", str(port)]
+
+
+def start(place, port):
+    process = FORKS.Process(target=serve, args=(command(place, port),))
+    process.start()
+    return process
+
+
+def serve(arguments):
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)  # its log
+    main(arguments)
 
 
 def free_port():
@@ -42,7 +54,7 @@ def await_ready(db):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_nothing_acknowledged_is_lost_or_doubled(tmp_path, how):
+def test_no_acknowledged_turn_is_lost_or_duplicated(tmp_path, how):
     place, port = str(tmp_path / "a.db"), free_port()
     url = f"http://127.0.0.1:{port}"
     done: list[list[evomem.Record]] = [[] for _ in range(CLIENTS)]
@@ -70,14 +82,14 @@ def test_nothing_acknowledged_is_lost_or_doubled(tmp_path, how):
             while sum(map(len, done)) < before + 20:
                 time.sleep(0.02)
             os.kill(process.pid, how)
-            process.wait()
+            process.join()
             process = start(place, port)
             await_ready(db)
         stop.set()
         for thread in threads:
             thread.join()
     process.terminate()
-    process.wait()
+    process.join()
     with evomem.open(place) as left:
         assert left.verify() == []
         for client in range(CLIENTS):
@@ -88,7 +100,10 @@ def test_nothing_acknowledged_is_lost_or_doubled(tmp_path, how):
 
 def test_a_key_that_one_worker_revokes_is_refused_by_all(tmp_path):
     place, port = str(tmp_path / "a.db"), free_port()
-    process = start(place, port, "--workers", "2")
+    arguments = [*command(place, port), "--workers", "2"]  # spawned, as a fresh interpreter does
+    process = subprocess.Popen(
+        [sys.executable, "-m", "evomem", *arguments], stderr=subprocess.DEVNULL
+    )
     try:
         with evomem.connect(f"http://127.0.0.1:{port}") as db:
             await_ready(db)
@@ -146,7 +161,7 @@ def test_a_full_disk_is_reported_loses_nothing_and_the_service_continues_when_th
             assert client.post(turns, json=turn).status_code == 200
     finally:
         process.terminate()
-        process.wait()
+        process.join()
     with evomem.open(place) as left:
         assert left.verify() == []
         assert [record.id for record in left.memory("m").history()] == [*stored, turn["id"]]
