@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Dialect, Insert, Select, Update
+from sqlalchemy import ClauseElement, Connection, Dialect
 from sqlalchemy.dialects import registry
 from sqlalchemy.util import LRUCache
 
@@ -50,7 +50,7 @@ class Statement:
     integers, texts and bytes.
     """
 
-    def __init__(self, query: Select[Any] | Insert | Update) -> None:
+    def __init__(self, query: ClauseElement) -> None:
         """Take a query; an `Insert` without values takes a value for every column."""
         self._query = query
         self._compiled: dict[Dialect, _Compiled] = {}
@@ -105,7 +105,7 @@ class _Compiled(NamedTuple):
     """By parameter: the conversion to the driver's type, if there is one."""
 
     @classmethod
-    def of(cls, query: Select[Any] | Insert | Update, dialect: Dialect) -> _Compiled:
+    def of(cls, query: ClauseElement, dialect: Dialect) -> _Compiled:
         compiled: Any = query.compile(dialect=dialect)
         parameters = {name: parameter for parameter, name in compiled.bind_names.items()}
         converters = (
@@ -115,7 +115,7 @@ class _Compiled(NamedTuple):
         return cls(
             compiled.string,
             compiled.positiontup,
-            {name: each.value for name, each in parameters.items() if not each.required},
+            {name: value.value for name, value in parameters.items() if not value.required},
             [(name, converter) for name, converter in converters if converter],
         )
 
