@@ -474,7 +474,7 @@ def test_faiss_is_what_answers(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise RuntimeError("FAISS was asked")
 
-    monkeypatch.setattr(faiss, "knn_inner_product", refuse)
+    monkeypatch.setattr(faiss.IndexScalarQuantizer, "search", refuse)
     with pytest.raises(RuntimeError, match="FAISS was asked"):
         index.search(view, random_rows(1)[0], 1)
     store.close()
