@@ -91,7 +91,7 @@ class History:
             write(store, memory, [turn(text, next(self.numbers)) for text in told])
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(steps=st.lists(STEP, min_size=1, max_size=12), data=st.data())
 def test_scores_are_those_of_the_texts_regardless_of_who_changed_them_last(
     fresh, steps, data, monkeypatch
