@@ -146,7 +146,7 @@ def _minilm(options: argparse.Namespace, histories: Sequence[History]) -> list[d
                 model(model.preprocess(texts[start : start + reading.GROUP]))["sentence_embedding"]
                 for start in range(0, len(texts), reading.GROUP)
             ]
-            turns, queries = torch.cat(rows).split([len(history.turns), len(questions)])
+            turns, queries = torch.split(torch.cat(rows), [len(history.turns), len(questions)])
             best = torch.tensor([question.evidence[0] for question in questions])
             loss = cross_entropy(20 * cosine_similarity(queries[:, None], turns[None], -1), best)
             (loss / len(histories)).backward()  # type: ignore[no-untyped-call]

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import evomem
 from evomem import HashEncoder
+from evomem.errors import HeadMoved
 from evomem.records import Turn
 from evomem.rows import Rows
 from evomem.state import Reading, State
@@ -374,6 +375,22 @@ def test_files_that_cannot_be_written_cause_one_warning_and_no_harm(tmp_path, bl
     store.close()
 
 
+def test_a_search_that_a_purge_elsewhere_ends_removes_the_outdated_file(copy):
+    path = copy / "a.db"
+    (store, index), (elsewhere, _) = open_at(path), open_at(path)
+    view = store.view(1)
+    index.search(view, query("cat"), 7)
+    file = copy / "a.db.index" / "1.faiss"
+    stale = file.read_bytes()
+    purge(elsewhere, 1, 2)
+    file.write_bytes(stale)  # as a third process may that began to write before the purge
+    with pytest.raises(HeadMoved), index.reading(view), store.snapshot(view):
+        pass
+    assert not file.exists()
+    elsewhere.close()
+    store.close()
+
+
 def test_repair_removes_only_files_that_do_not_belong_to_the_log(copy):
     store, index = open_at(copy / "a.db")
     assert index.repair() == []
@@ -457,7 +474,7 @@ def test_faiss_is_what_answers(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise RuntimeError("FAISS was asked")
 
-    monkeypatch.setattr(faiss, "knn_inner_product", refuse)
+    monkeypatch.setattr(faiss.IndexScalarQuantizer, "search", refuse)
     with pytest.raises(RuntimeError, match="FAISS was asked"):
         index.search(view, random_rows(1)[0], 1)
     store.close()

@@ -82,7 +82,7 @@ def test_held_rows_are_those_that_were_added(head, pieces, head_form):
         stored.add(rows)
         right = np.concatenate([right, rows[:]])
         assert np.array_equal(stored.between(0, len(right)), right)
-        assert np.array_equal(stored.wide(), right)
+        assert np.array_equal(stored.between(0, len(stored)), right)
         places = np.random.default_rng(seed).integers(0, max(1, len(right)), 7)[
             : 7 * bool(len(right))
         ]

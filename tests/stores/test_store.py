@@ -598,6 +598,12 @@ def test_stats_count_what_is_there(store, alice):
     assert stats["bytes"] > 4096
 
 
+def test_a_memory_that_another_process_creates_meanwhile_is_used(store, alice, monkeypatch):
+    answers = iter([None, alice])  # at first it does not exist
+    monkeypatch.setattr("evomem_stores.log.store.find_memory", lambda *_: next(answers))
+    assert store.make_memory(("acme", "alice")) == alice
+
+
 def test_changes_with_a_view_from_before_a_purge_are_refused(store, alice):
     view = write(store, alice, [turn(f"note {n}", n) for n in range(3)])
     purge(store, alice, 1)
