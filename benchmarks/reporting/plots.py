@@ -76,7 +76,7 @@ def draw_reliability(
         panel.scatter(means, shares, s=[4 + count / 20 for count in hits], color=line.get_color())
     panel.set_xlabel("mean relevance")
     panel.set_ylabel("share of evidence")
-    panel.legend(frameon=False, fontsize=7)
+    panel.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     _save(figure, path)
 
 
