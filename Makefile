@@ -71,7 +71,7 @@ format: .venv/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# FILES="evomem/batching.py", SAMPLE=50 and SEED=2 are what else can be asked for.
+# FILES="evomem/batching.py", SAMPLE=50 and SEED=2 narrow the run.
 FILES ?=
 SAMPLE ?= 300
 SEED ?= 1

@@ -14,7 +14,7 @@ BENCHMARKS = {
     "quality.words": "does a word find the sentence that contains it? lexical search in thirty languages",
     "quality.languages": "recall in languages other than English: forty facts in nine languages",
     "quality.order": "does an encoder distinguish the first value from the latest?",
-    "quality.stale": "does a current value stand above older ones? and an older one where it is asked for?",
+    "quality.stale": "does a search rank the current value above older ones, and an older one if the question asks for it?",
     "systems.plugin": "recall of A-MEM and LightMem with their own retriever, compared with ours",
     "qa": "question answering: ingest, retrieve, read, judge; LongMemEval's own files",
     "qa.latents": "one small model that retrieves and answers: from latents, from text, from nothing",

@@ -80,6 +80,14 @@ class Rows:
     def __len__(self) -> int:
         return len(self.numbers)
 
+    @property
+    def largest(self) -> float:
+        """The greatest absolute value; there is at least one row."""
+        if self.scales is None:
+            return max(float(self.numbers.max()), -float(self.numbers.min()))
+        highest, lowest = self.numbers.max(axis=1), self.numbers.min(axis=1)
+        return float((np.maximum(highest, -lowest) * self.scales).max())
+
     def cut(self, count: int) -> Rows:
         """Return the first `count` rows."""
         return Rows(self.numbers[:count], None if self.scales is None else self.scales[:count])

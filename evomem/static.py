@@ -157,17 +157,21 @@ def load(
         )
     require("sentence_transformers", extra="static")  # before anything is fetched for it
     if source in ("", DEFAULT):
-        package = find_spec(PACKAGE)
-        if package and package.submodule_search_locations:
-            folder = Path(package.submodule_search_locations[0]) / "model"
-        else:
-            folder = from_hub(HUB, **options)
+        folder = packaged_model() or from_hub(HUB, **options)
         return StaticEncoder(DEFAULT, folder, device=device)
     folder = Path(source).expanduser()
     if folder.is_dir():
         folder = folder.resolve()  # the name must hold from any working directory
         return StaticEncoder(str(folder), folder, device=device)
     return StaticEncoder(source, from_hub(source, **options), device=device)
+
+
+def packaged_model() -> Path | None:
+    """Return the folder of all-MiniLM-L6-v2 if its package is installed."""
+    package = find_spec(PACKAGE)
+    if package is None or not package.submodule_search_locations:
+        return None
+    return Path(package.submodule_search_locations[0]) / "model"
 
 
 def _window(model: Any) -> int | None:

@@ -117,7 +117,7 @@ def test_a_single_caller_is_served_at_once_on_its_own_thread(batcher, encoder):
     assert seen == [me, me]
 
 
-def test_what_gathers_while_others_compute_is_done_together_queries_first(batcher, encoder):
+def test_requests_that_wait_for_a_pass_share_the_next_one_queries_first(batcher, encoder):
     one, asked, two, more = gathered(
         batcher, encoder,
         reading(batcher, "a", "b"), asking(batcher, "who?"), reading(batcher, "c"),
@@ -175,7 +175,7 @@ def test_queries_do_not_wait_for_turns_where_the_encoder_does_both_at_once(encod
         assert same(turns.result(), ["a", "b"])
 
 
-def test_closing_waits_for_a_pass_of_queries_beside_one_of_turns(encoder):
+def test_closing_waits_for_passes_of_queries_and_of_turns(encoder):
     encoder.parallel = True
     batcher = Batcher(encoder)
     encoder.gate.clear()
@@ -423,7 +423,7 @@ async def test_writes_of_one_memory_keep_their_order_and_of_others_go_beside_the
     assert max(len(jobs) for _, jobs in encoder.calls) >= 20  # and the next of "a", if it is quick
 
 
-async def test_a_write_that_has_not_begun_can_be_cancelled(tmp_path):
+async def test_a_write_that_has_not_started_can_be_cancelled(tmp_path):
     encoder = Together()
     with evomem.open(str(tmp_path / "a.db"), encoder) as db:
         encoder.gate.clear()

@@ -160,7 +160,7 @@ def test_search_shows_rank_score_parts_time_and_text(run, path):
     assert "lexical" in out
 
 
-def test_nothing_found_says_what_there_is(run, path):
+def test_an_empty_result_names_what_exists(run, path):
     code, out, err = run("search", "Oslo", "--memory", "acme", "--memory", "alice")
     assert (code, out) == (1, "")
     assert err == "there is no memory acme/alice; the database holds: default\n"

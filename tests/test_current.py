@@ -119,7 +119,7 @@ def test_the_hit_says_how_far_it_was_lifted():
     assert not any("current" in hit.parts for hit in others)
 
 
-def test_a_fact_that_never_changed_is_found_whatever_was_said_around_it(memory):
+def test_a_fact_that_never_changed_is_found_among_other_turns(memory):
     assert "tyres" in best(memory, "What do I need for the car?")
 
 

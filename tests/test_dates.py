@@ -179,7 +179,7 @@ def test_relative_days_and_ranges_count_from_the_day_of_the_question(query, firs
         "2024-13-01",
     ],
 )
-def test_ordinary_words_are_no_times(query):
+def test_ordinary_words_are_not_times(query):
     assert asked_days(query, [date(2024, 1, 2), date(2026, 1, 2)], date(2026, 3, 10)) == []
     assert asked_sessions(query) == []
 

@@ -25,7 +25,7 @@ def test_an_unknown_encoder_is_refused_with_the_names_there_are(name):
         load_encoder(name)
 
 
-def test_a_folder_that_is_no_model_is_refused(tmp_path):
+def test_a_folder_without_a_model_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("[")
     with pytest.raises(EncoderError, match=r"config\.json is not a model's configuration"):
         load_encoder(str(tmp_path))

@@ -153,7 +153,7 @@ def test_a_branch_that_was_left_goes_with_its_question(memory):
     assert said(memory) == [("Hello.", "Hello to you."), ("Where is Rome?", "South.")]
 
 
-def test_the_same_words_at_another_time_are_said_again(memory):
+def test_the_same_words_at_another_time_are_another_turn(memory):
     day = [f"2024-05-0{n}T12:00:00Z" for n in (1, 2)]
     for time in day:
         memory.import_chats(talk(user("Thanks.", time=time), assistant("Fine.", time=time)))
@@ -256,7 +256,7 @@ def test_a_purged_turn_stays_forgotten_unless_it_is_asked_for(anywhere):
     assert memory.import_chats(chat).forgotten == 0
 
 
-def test_what_a_turn_replaced_is_purged_with_it(anywhere):
+def test_a_replaced_turn_is_purged_with_its_replacement(anywhere):
     memory = anywhere
     memory.import_chats(talk(user("My salary is 4,000.", id="m1")))
     memory.import_chats(talk(user("My salary is 4,000.", id="m1"), assistant("I see.", id="m2")))

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 import evomem
 from evomem import Turn
 from evomem.encoder import HashEncoder
-from evomem.errors import NotFound
+from evomem.errors import DatabaseDamaged, NotFound
 from evomem.influence import Influence
 from evomem.state import Reading, State
+from tests.stores.helpers import raw
 
 ENCODER = HashEncoder(32)
 TOLD = st.lists(
@@ -170,6 +171,17 @@ def test_the_answers_of_a_purged_turn_are_still_found(db):
         memory.influence("never")
     with pytest.raises(NotFound):
         db.memory("b").influence("lie")
+
+
+@pytest.mark.parametrize("recalled", ['"lie"', "[1]", "{}", "["])
+def test_recalled_ids_that_were_edited_are_refused(db, tmp_path, recalled):
+    memory = db.memory("a")
+    memory.add("a lie", id="lie")
+    memory.add("so?", reply="Yes.", id="t1", recalled=["lie"])
+    with raw(str(tmp_path / "test.db")) as execute:
+        execute(f"UPDATE turns SET recalled = '{recalled}' WHERE id = 't1'")
+    with pytest.raises(DatabaseDamaged, match="turn 2 of memory 1"):
+        memory.influence("lie")
 
 
 def test_influence_needs_no_encoder(tmp_path):

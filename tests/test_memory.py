@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from datetime import datetime, timezone
 
 import numpy as np
@@ -302,7 +303,7 @@ def test_a_limit_may_be_any_number(location, number):
         lambda memory: memory.context("q", max_tokens="many"),
     ],
 )
-def test_a_limit_that_is_no_number_of_turns_is_refused(alice, call):
+def test_a_limit_that_is_not_a_number_of_turns_is_refused(alice, call):
     with pytest.raises(QueryError, match="must be a whole number of at least"):
         call(alice)
 
@@ -646,7 +647,7 @@ def test_threads_lose_and_double_nothing_and_keep_their_own_order(db):
     assert db.verify() == []
 
 
-async def test_async_twins_do_the_same_and_write_in_call_order(db):
+async def test_async_methods_do_the_same_and_write_in_call_order(db):
     memory = db.memory("async")
     await asyncio.gather(*(memory.aadd(f"note {i}", id=str(i)) for i in range(20)))
     assert [r.id for r in await memory.ahistory()] == [str(i) for i in range(20)]
@@ -660,10 +661,40 @@ async def test_async_twins_do_the_same_and_write_in_call_order(db):
     assert len(await memory.aadd_many([Turn(user="a"), Turn(user="b")])) == 2
 
 
+async def test_async_calls_of_one_memory_happen_in_call_order(db):
+    memory = db.memory("async")
+
+    def turns():
+        time.sleep(0.05)  # later calls would run now if they did not wait
+        for n in range(60):
+            yield Turn(user=f"note {n}", id=f"n{n}", session=f"s{n}")
+
+    *_, fork = await asyncio.gather(
+        memory.aadd_many(turns()),
+        memory.aadd_many(
+            [Turn(user="an early note", time=datetime(2001, 1, 1, tzinfo=timezone.utc))]
+        ),
+        memory.acorrect("n59", "corrected"),
+        memory.aannotate("n58", {"number": 58}),
+        memory.adelete("n57"),
+        memory.apurge("n56"),
+        memory.aexpire(session="s55"),
+        memory.areread(),
+        memory.afork("copy"),
+    )
+    texts = [record.text for record in fork.history()]
+    assert (texts[0], texts[-1]) == ("User: an early note", "User: corrected")
+    assert fork.get("n58").turn.metadata == {"number": 58}
+    assert len(fork) == 58
+    other = db.memory("other")
+    await asyncio.gather(other.aadd_many(turns()), other.adrop())
+    assert len(other) == 0
+
+
 # the database --------------------------------------------------------------------------------
 
 
-def test_nothing_is_made_where_only_reading_was_meant(tmp_path):
+def test_opening_for_reading_creates_nothing(tmp_path):
     path = tmp_path / "no.db"
     with pytest.raises(NotFound, match=r"no\.db"):
         evomem.open(str(path), create=False)

@@ -265,7 +265,7 @@ def test_other_indexes_answer_for_the_same_moment(request, new_schema, encoder, 
 
 # Readers may keep a purge from emptying SQLite's write-ahead log at once: its receipt says so.
 @pytest.mark.filterwarnings("ignore:.*the write-ahead log still holds their text:UserWarning")
-def test_readers_beside_purges_drops_and_forks_meet_no_error(location):
+def test_readers_get_no_error_during_purges_drops_and_forks(location):
     """Whatever a reader gets is of one moment: all turns that were there at the time."""
     with evomem.open(location, "hash") as db, evomem.open(location, "hash") as other:
         db.memory("a").add_many(_turns(20))
@@ -416,7 +416,7 @@ def test_after_close_every_async_call_raises_a_store_error(location, used_before
     asyncio.run(run())
 
 
-def test_a_cancelled_add_that_has_begun_runs_to_its_end(location, encoder):
+def test_a_cancelled_add_that_has_started_completes(location, encoder):
     begun, go_on = threading.Event(), threading.Event()
 
     def wait() -> None:

@@ -77,7 +77,7 @@ def test_what_is_quoted_is_taken_out_again_and_the_rest_stays(before, text):
 
 
 @given(TEXTS)
-def test_of_a_quotation_that_was_cut_off_only_quoted_lines_are_taken_out(text):
+def test_only_the_quoted_lines_of_a_truncated_quotation_are_removed(text):
     quoted = quote([record(text), record(text)])
     cut = quoted[: quoted.rindex(CLOSE)].rstrip("\n")
     assert without_quotes(f"{cut}\nThe answer is 7.") == "\nThe answer is 7."

@@ -57,7 +57,7 @@ def test_neighbours_of_another_session_have_no_part():
     assert set(parts[2]) == {"evolvable", "session"}
 
 
-def test_of_equals_the_one_said_at_the_time_asked_for_wins():
+def test_equal_turns_are_ranked_by_the_time_that_the_query_names():
     result = score("What did I eat on 8 January 2024?", [0.5, 0.5, 0.5], "Soup.", "Rice.", "Figs.")
     assert max(result, key=lambda seq: result[seq]) == 2
 

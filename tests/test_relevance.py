@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import evomem
-from benchmarks.quality.relevance import SearchedQuestion, auc, fit, measure
+from benchmarks.quality.relevance import HALVES, SearchedQuestion, auc, fit, measure
+from benchmarks.quality.relevance import main as benchmark
 from evomem.cli import main
 from evomem.errors import QueryError
 from evomem.scores import Scores
@@ -152,3 +153,30 @@ def test_the_fit_finds_the_weights_that_made_the_data():
 def test_auc_is_the_chance_that_an_answered_question_is_above_another():
     assert auc(np.array([0.9, 0.8]), np.array([0.1, 0.2])) == 1
     assert auc(np.array([0.5]), np.array([0.5])) == 0.5
+
+
+def test_the_benchmark_measures_both_halves_and_draws_the_reliability(tmp_path, capsys):
+    chats = [
+        {
+            "id": str(number),
+            "turns": [
+                {"speaker": "Ann", "text": f"My {pet} is called {pet}-{number}."}
+                for pet in ("cat", "dog")
+            ],
+            "queries": [
+                {"question": "What is my cat called?", "type": "fact", "evidence": [0]},
+                {"question": "Which tax form did I file?", "type": "abstention", "evidence": []},
+            ],
+        }
+        for number in range(4)
+    ]
+    data, out, plot = tmp_path / "chats.jsonl", tmp_path / "out.json", tmp_path / "plot.svg"
+    data.write_text("".join(json.dumps(chat) + "\n" for chat in chats), "utf-8")
+    argv = ["--stream", str(data), "--encoder", "hash", "--out", str(out), "--plot", str(plot)]
+    assert benchmark(argv) == 0
+    assert "fitted on the even conversations" in capsys.readouterr().out
+    result = json.loads(out.read_text("utf-8"))
+    for half in HALVES:
+        assert result[half]["chats"]["fitted"]["auc by conversation"] == [1, 1]
+        assert sum(hits for _, _, hits, _, _ in result[half]["chats"]["fitted"]["bins"]) == 8
+    assert plot.read_text("utf-8").count("<!-- chats, fitted on the ") == len(HALVES)  # the legend

@@ -77,7 +77,7 @@ def test_the_best_of_all_candidates_is_the_first_however_few_hits_are_asked_for(
 
 
 @pytest.mark.parametrize("mode", ["hybrid", "evolvable", "lexical"])
-def test_of_equal_scores_the_better_hit_of_the_search_is_first(mode):
+def test_equal_scores_keep_the_order_of_the_search(mode):
     memory = memory_with(Indifferent())
     candidates = memory.search(QUESTION, DEPTH, mode=mode)
     assert seqs(memory.search(QUESTION, 7, mode=mode, rerank=True)) == seqs(candidates[:7])

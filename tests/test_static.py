@@ -148,7 +148,7 @@ def test_pickled_weights_are_refused(folder):
         load(str(folder))
 
 
-def test_a_pickle_beside_safetensors_is_not_looked_at(folder):
+def test_a_pickle_next_to_safetensors_is_ignored(folder):
     (weights_of(folder).parent / "pytorch_model.bin").write_bytes(b"not even a pickle")
     assert load(str(folder)).spec.dim == DIM
 
@@ -184,6 +184,6 @@ def test_options_that_mean_nothing_are_refused(folder):
         load(str(folder), colour="red")
 
 
-def test_a_name_that_is_no_folder_and_no_hub_id_is_refused():
+def test_a_name_that_is_neither_a_folder_nor_a_hub_id_is_refused():
     with pytest.raises(EncoderError, match="neither a folder here nor a model"):
         load("no/such/model/anywhere")

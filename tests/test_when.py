@@ -64,7 +64,7 @@ def test_in_a_view_of_the_past_relative_days_count_from_its_newest_turn(meals):
     assert dated_hits(meals, "What did I have yesterday?", k=1, at=2) == ["User: I had sushi."]
 
 
-def test_a_counted_day_on_which_nothing_was_said_is_the_day_before_or_after(meals):
+def test_a_counted_day_without_turns_means_the_day_before_or_after(meals):
     now = "2026-03-14T12:00:00-07:00"
     assert dated_hits(meals, "What did I have 5 days ago?", now=now, k=1) == ["User: I had sushi."]
     assert set(dated_hits(meals, "What did I say 3 days ago?", now=now)) == {

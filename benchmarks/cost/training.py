@@ -3,7 +3,9 @@
 One training step (loss and gradients) over the same histories with the same weights is timed three ways:
 one forward pass per segment, segments packed by length within each history, and packed across histories.
 The figures are CPU seconds of the process, the best of several repeats. EvoEmbedding is a random model
-of the given sizes; the small encoder is the bundled one. The data are generated stories.
+of the given sizes; the small encoder is the bundled one. The data are generated stories. For comparison,
+all-MiniLM-L6-v2, a model of the small encoder's size without memory, learns from the same texts as
+sentence-transformers trains it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
+from torch.nn.functional import cosine_similarity, cross_entropy
 
 from benchmarks.reporting.output import finish, setting, table
 from evomem.evoembedding.config import CheckpointConfig, DecoderConfig
@@ -23,6 +26,7 @@ from evomem.evoembedding.fields import Fields
 from evomem.evoembedding.model import EvoEmbedding
 from evomem.evoembedding.tokens import SpecialIds
 from evomem.mini import encoder, reading, weights
+from evomem.static import PACKAGE, load_model, packaged_model
 from evomem.training.contrastive import Sample as MiniSample
 from evomem.training.contrastive import loss_of
 from evomem.training.evoembedding.objective import losses_of
@@ -48,6 +52,7 @@ def main(argv: Sequence[str]) -> int:
         for family in options.families:
             result["rows"] += _evoembedding(family, options, histories)
         result["rows"] += _mini(options, histories)
+        result["rows"] += _minilm(options, histories)
         rows = [
             [row["model"], row["passes"], f"{row['seconds']:.2f}", f"{row['speedup']:.1f}x",
              f"{row['loss']:.4f}"]
@@ -123,6 +128,34 @@ def _mini(options: argparse.Namespace, histories: Sequence[History]) -> list[dic
         f"packed, {group} texts": lambda: training_step(group),
     }
     return _timed("mini", steps, options.repeats)
+
+
+def _minilm(options: argparse.Namespace, histories: Sequence[History]) -> list[dict[str, Any]]:
+    folder = packaged_model()
+    if folder is None:
+        print(f"MiniLM is skipped: the package {PACKAGE} is not installed")
+        return []
+    model = load_model("SentenceTransformer", folder).train()
+
+    def training_step() -> float:
+        total = 0.0
+        for history in histories:
+            questions = history.questions[:QUESTIONS_PER_HISTORY]
+            texts = [*history.turns, *(question.text for question in questions)]
+            rows = [  # batches as they come: the library does not sort texts by length in training
+                model(model.preprocess(texts[start : start + reading.GROUP]))["sentence_embedding"]
+                for start in range(0, len(texts), reading.GROUP)
+            ]
+            turns, queries = torch.split(torch.cat(rows), [len(history.turns), len(questions)])
+            best = torch.tensor([question.evidence[0] for question in questions])
+            loss = cross_entropy(20 * cosine_similarity(queries[:, None], turns[None], -1), best)
+            (loss / len(histories)).backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach()) / len(histories)
+        model.zero_grad()
+        return total
+
+    passes = f"padded, {reading.GROUP} texts"
+    return _timed("MiniLM, sentence-transformers", {passes: training_step}, options.repeats)
 
 
 def _training_step(model: EvoEmbedding, batches: Sequence[Sequence[Sample]], budget: int) -> float:

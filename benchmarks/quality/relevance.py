@@ -3,17 +3,17 @@
     python -m benchmarks relevance --encoder mini --data realtalk beam
 
 Each conversation is searched with its own questions, including unanswerable ones (BEAM), or in addition
-with those of the next conversation (REALTALK, which has no unanswerable ones). Conversations with an even
-number are used to fit the calibration (`evomem.search.relevance`), which predicts whether one of the best
-10 hits is evidence. The others are used to report how well the highest relevance of a question separates
-answerable from unanswerable questions (AUC), how often hits of a given relevance are evidence, and what a
-minimum relevance leaves out.
+with those of the next conversation (REALTALK, which has no unanswerable ones). The calibration
+(`evomem.search.relevance`) predicts whether one of the best 10 hits is evidence. It is fitted on every
+second conversation of all datasets together; the others show how well the highest relevance of a question
+separates answerable from unanswerable questions (AUC), how often hits of a given relevance are evidence,
+and what a minimum relevance leaves out. Then both halves change places.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,15 @@ from benchmarks.datasets.find import DEVELOPMENT, add_arguments, load_all
 from benchmarks.quality.fusion import RESERVED
 from benchmarks.quality.metrics import recall
 from benchmarks.reporting.output import finish, positive, setting, table
+from benchmarks.reporting.plots import draw_reliability
 from benchmarks.systems.encoders import Encoders
 from evomem import Encoder, Memory
 from evomem.plugins import DEFAULT_ENCODER
 from evomem.search.relevance import Calibration, calibration_of
 
 K = 10
+HALVES = ("fitted on the odd conversations", "fitted on the even conversations")
+"""Counted from 1; the questions of the other conversations are measured."""
 BINS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
 MIN_RELEVANCES = (0.02, 0.05, 0.1, 0.2, 0.3)
 L2_PENALTY = 1e-6  # only determines weights that the data leave open
@@ -81,23 +84,42 @@ def _report_all(options: argparse.Namespace, result: dict[str, Any]) -> None:
                 add_unanswerable=add_unanswerable,
             )
         )
-    first_half = [
-        q for questions in gathered.values() for q in questions if q.conversation % 2 == 0
-    ]
-    fits = {
-        "in use": calibration_of(encoder.spec.name),
-        "fitted": fit(first_half),
-        "fitted, words alone": fit(first_half, with_cosine=False),
-    }
-    result["calibration"] = {name: str(calibration) for name, calibration in fits.items()}
-    for name, calibration in fits.items():
-        print(f"{name}: {calibration}")
+    result["in use"] = str(calibration_of(encoder.spec.name))
+    for half, title in enumerate(HALVES):
+        result[title] = entry = _fit_and_measure(gathered, half)
+        for name, questions in gathered.items():
+            held_out = sum(question.conversation % 2 != half for question in questions)
+            print(f"\n{name}, {title}: {held_out:,} questions\n")
+            print(report(entry, name))
     for name, questions in gathered.items():
-        second = [q for q in questions if q.conversation % 2]
-        result[name] = {label: measure(second, calibration) for label, calibration in fits.items()}
-        result[name]["recall@10"] = _macro(questions)
-        print(f"\n{name}: {len(second)} questions of the held-out half\n")
-        print(report(result[name]))
+        result.setdefault("recall@10", {})[name] = _macro(questions)
+        print(f"\n{name}: recall@10, macro, hybrid: {100 * result['recall@10'][name]:.1f}")
+    if options.plot:
+        draw_reliability(
+            {
+                f"{name}, {title}": result[title][name]["fitted"]["bins"]
+                for title in HALVES
+                for name in gathered
+            },
+            options.plot,
+        )
+
+
+def _fit_and_measure(
+    gathered: Mapping[str, Sequence[SearchedQuestion]], half: int
+) -> dict[str, Any]:
+    """Fit on the conversations of one half (0: even numbers from 0) and measure on the others."""
+    fitting = [
+        q for questions in gathered.values() for q in questions if q.conversation % 2 == half
+    ]
+    fits = {"fitted": fit(fitting), "words alone": fit(fitting, with_cosine=False)}
+    entry: dict[str, Any] = {
+        "calibration": {name: str(calibration) for name, calibration in fits.items()}
+    }
+    for name, questions in gathered.items():
+        held_out = [q for q in questions if q.conversation % 2 != half]
+        entry[name] = {label: measure(held_out, calibration) for label, calibration in fits.items()}
+    return entry
 
 
 def gather(
@@ -181,6 +203,7 @@ def measure(questions: Sequence[SearchedQuestion], calibration: Calibration) -> 
     answered = np.array([question.answered for question in questions])
     flat = np.concatenate(relevance)
     is_evidence = np.concatenate([question.is_evidence for question in questions])
+    conversation = np.array([question.conversation for question in questions])
     bins = []
     for low, high in zip(BINS, BINS[1:], strict=False):
         inside = (flat >= low) & (flat < high)
@@ -190,6 +213,11 @@ def measure(questions: Sequence[SearchedQuestion], calibration: Calibration) -> 
             )
     return {
         "auc": auc(best[answered], best[~answered]),
+        "auc by conversation": [
+            auc(best[answered & (conversation == n)], best[~answered & (conversation == n)])
+            for n in np.unique(conversation)
+            if 0 < answered[conversation == n].mean() < 1
+        ],
         "bins": bins,
         "least": [
             [
@@ -212,21 +240,36 @@ def auc(higher: Values, lower: Values) -> float:
     return float(above)
 
 
-def report(entry: dict[str, Any]) -> str:
-    """Return tables of the AUC, and for the fitted calibration, the reliability and what is left out."""
-    fits = [name for name in entry if name != "recall@10"]
-    aucs = table(["", *fits], [["AUC", *(f"{entry[name]['auc']:.3f}" for name in fits)]])
-    fitted = entry["fitted"]
+def report(entry: dict[str, Any], name: str) -> str:
+    """Return tables of a dataset: the AUC, and for the fitted calibration, reliability and losses."""
+    measured = entry[name]
+    aucs = table(
+        ["", "calibration", "AUC", "of each conversation"],
+        [
+            [
+                label,
+                entry["calibration"][label],
+                f"{figures['auc']:.3f}",
+                " ".join(f"{value:.2f}" for value in figures["auc by conversation"]),
+            ]
+            for label, figures in measured.items()
+        ],
+    )
     bins = table(
         ["relevance", "hits", "mean relevance", "are evidence"],
-        [[f"{a} to {b}", f"{n:,}", f"{p:.3f}", f"{r:.3f}"] for a, b, n, p, r in fitted["bins"]],
+        [
+            [f"{low} to {high}", f"{hits:,}", f"{mean:.3f}", f"{share:.3f}"]
+            for low, high, hits, mean, share in measured["fitted"]["bins"]
+        ],
     )
     least = table(
         ["min_relevance", "unanswered questions without a hit, %", "evidence lost, %"],
-        [[f"{m}", f"{100 * none:.0f}", f"{100 * lost:.0f}"] for m, none, lost in fitted["least"]],
+        [
+            [f"{minimum}", f"{100 * without_hit:.0f}", f"{100 * lost:.0f}"]
+            for minimum, without_hit, lost in measured["fitted"]["least"]
+        ],
     )
-    recall_line = f"recall@10, macro, hybrid, all conversations: {100 * entry['recall@10']:.1f}"
-    return f"{aucs}\n\n{bins}\n\n{least}\n\n{recall_line}"
+    return f"{aucs}\n\n{bins}\n\n{least}"
 
 
 def _macro(questions: Sequence[SearchedQuestion]) -> float:
@@ -247,6 +290,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--encoder", metavar="NAME", default=DEFAULT_ENCODER, help="default: mini")
     parser.add_argument(
         "--limit", type=positive, metavar="N", help="only the first N conversations"
+    )
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw the reliability here, as SVG"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write all results here as JSON")
     return parser

@@ -1,8 +1,8 @@
-"""Is a current value found above the older ones? The stale answer rate, on histories that change.
+"""Does a search rank the current value above older ones? The stale answer rate, on changing histories.
 
-For a question about what holds now, an answer is stale if a turn with an older value ranks above
-the newest one, or the newest is not found. For a question about the past, the wanted turn is the
-older one, so the same rate says how often the newest ranks above it.
+For a question about the current value, an answer is stale if a turn with an older value ranks above
+the newest one, or if the newest is not found. For a question about the past, the wanted turn is the
+older one, and the same rate says how often the newest ranks above it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,13 @@ from benchmarks.datasets.evotrain import as_turn
 from benchmarks.datasets.streams import load_stream
 from benchmarks.quality.intervals import Interval, Resampling
 from benchmarks.quality.metrics import recall
-from benchmarks.quality.stale_histories import KINDS, TOPICS, Asked, Told, tell
+from benchmarks.quality.stale_histories import (
+    KINDS,
+    TOPICS,
+    StateHistory,
+    StateQuestion,
+    make_histories,
+)
 from benchmarks.reporting.output import finish, positive, setting, table
 from benchmarks.systems.encoders import Encoders
 from evomem import Encoder
@@ -35,27 +41,27 @@ from evomem.training.histories import History
 
 DEPTH = 50
 SEED = 20_261_129
-TRAINED_ON = 12_000  # streams of SGD that conversion to training data may have used
+TRAINED_ON = 12_000  # number of SGD's streams that may be in the training data
 COLUMNS = ("stale", "first", "recall@10")
 Result = dict[str, dict[str, dict[str, list[float]]]]
 """Kind → "plain" or "preferred" → column → mean, low, high."""
 
 
-def measure(encoder: Encoder, histories: Sequence[Told], name: str) -> Result:
-    """Ask every question of its history, with hybrid search.
+def measure(encoder: Encoder, histories: Sequence[StateHistory], name: str) -> Result:
+    """Search for every question in its history, in hybrid mode.
 
-    "preferred" is the order of the hits, "plain" their order without the part `current`.
+    "preferred" is the order of the hits, "plain" their order without the score part `current`.
     """
     rows: dict[tuple[str, str], list[tuple[str, dict[str, float]]]] = defaultdict(list)
-    for number, told in enumerate(track(histories, name, transient=True)):
+    for number, story in enumerate(track(histories, name, transient=True)):
         with evomem.open(":memory:", encoder=encoder) as database:
             memory = database.memory("stale")
-            memory.add_many(told.turns)
-            for asked in told.questions:
-                hits = memory.search(asked.text, DEPTH)
+            memory.add_many(story.turns)
+            for question in story.questions:
+                hits = memory.search(question.text, DEPTH)
                 plain = sorted(hits, key=lambda hit: -(hit.score - hit.parts.get("current", 0.0)))
                 for order, ranked in (("plain", plain), ("preferred", hits)):
-                    rows[asked.kind, order].append((str(number), _scores(asked, ranked)))
+                    rows[question.kind, order].append((str(number), _scores(question, ranked)))
     result: Result = defaultdict(dict)
     for (kind, order), scored in rows.items():
         resampling = Resampling([history for history, _ in scored], [kind] * len(scored))
@@ -68,14 +74,14 @@ def measure(encoder: Encoder, histories: Sequence[Told], name: str) -> Result:
     return dict(result)
 
 
-def _scores(asked: Asked, hits: Sequence[Hit]) -> dict[str, float]:
+def _scores(question: StateQuestion, hits: Sequence[Hit]) -> dict[str, float]:
     ranking = [hit.seq - 1 for hit in hits]
-    scores = {"recall@10": recall(ranking, asked.wanted, 10)}
-    if len(asked.wanted) == 1:
-        [wanted] = asked.wanted
+    scores = {"recall@10": recall(ranking, question.wanted, 10)}
+    if len(question.wanted) == 1:
+        [wanted] = question.wanted
         above = ranking[: ranking.index(wanted)] if wanted in ranking else ranking
         missed = wanted not in ranking
-        scores["stale"] = float(missed or not set(asked.rivals).isdisjoint(above))
+        scores["stale"] = float(missed or not set(question.rivals).isdisjoint(above))
         scores["first"] = float(ranking[:1] == [wanted])
     return scores
 
@@ -83,9 +89,9 @@ def _scores(asked: Asked, hits: Sequence[Hit]) -> dict[str, float]:
 # histories -----------------------------------------------------------------------------------
 
 
-def updates(path: Path, limit: int | None) -> list[Told]:
-    """Return BEAM's chats with those questions whose answer was updated, kind `update`."""
-    stories: list[Told] = []
+def updates(path: Path, limit: int | None) -> list[StateHistory]:
+    """Return BEAM's chats with the questions whose answer was updated, as kind `update`."""
+    stories: list[StateHistory] = []
     conversations = load_stream(path, name="beam").conversations[:limit]
     for conversation, (_, raw) in zip(conversations, read_lines(path), strict=False):
         questions = []
@@ -94,30 +100,31 @@ def updates(path: Path, limit: int | None) -> list[Told]:
             old, new = roles.get("original_info") or (), roles.get("updated_info") or ()
             if query["type"] == "knowledge_update" and new and not set(old) & set(new):
                 wanted = min(new)
-                questions.append(Asked(query["question"], "update", (wanted,), tuple(old)))
-        stories.append(Told(list(conversation.turns), questions))
+                questions.append(StateQuestion(query["question"], "update", (wanted,), tuple(old)))
+        stories.append(StateHistory(list(conversation.turns), questions))
     return stories
 
 
-def states(histories: Iterable[History], count: int) -> list[Told]:
-    """Return histories of task dialogues in which the user asks for "my" values, as `tell` does."""
-    stories: list[Told] = []
+def states(histories: Iterable[History], count: int) -> list[StateHistory]:
+    """Return histories of task dialogues in which the user asks for "my" values, as in `make_histories`."""
+    stories: list[StateHistory] = []
     for history in histories:
         questions = [
-            Asked(q.text, q.kind, (q.evidence[-1],), tuple(q.rivals))
+            StateQuestion(q.text, q.kind, (q.evidence[-1],), tuple(q.rivals))
             for q in history.questions
             if q.kind in ("first", "latest", "before") and q.rivals
         ]
         if questions and any(text.startswith("User: ") for text in history.turns):
-            stories.append(Told([as_turn(text) for text in history.turns], questions))
+            stories.append(StateHistory([as_turn(text) for text in history.turns], questions))
         if len(stories) == count:
             break
     return stories
 
 
-def _sets(options: argparse.Namespace) -> dict[str, list[Told]]:
+def _sets(options: argparse.Namespace) -> dict[str, list[StateHistory]]:
     sets = {
-        half: tell(half, options.histories, options.turns, options.seed) for half in options.half
+        half: make_histories(half, options.histories, options.turns, options.seed)
+        for half in options.half
     }
     if options.beam:
         sets["BEAM, knowledge updates"] = updates(options.beam, options.limit)

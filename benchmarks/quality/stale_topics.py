@@ -1,8 +1,7 @@
-"""What changes in the histories of `stale`: topics and wordings, half of each held out.
+"""The topics and wordings of the histories of `stale`, half of each held out.
 
-A topic says how its value is told first, how another one is told later, how an old value is
-remembered after it has changed, and what is asked. The halves share no topic and no wording of a
-question.
+A topic has wordings of its first value, of a new value, of memories of an old value, and of
+questions. The halves share no topic and no wording of a question.
 """
 
 from __future__ import annotations
@@ -12,41 +11,41 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """Something of which one value holds at a time. Wordings are separated by "|"."""
+    """Something that has one value at a time. Wordings are separated by "|"."""
 
     noun: str
     values: str
     told: str
-    """How the first value is told; `{v}` is the value, as in the next two."""
+    """Statements of the first value; `{v}` is the value, here and in the next two fields."""
     changed: str
     recalled: str
-    """How an old value is spoken of when it holds no longer."""
+    """Mentions of an old value after it has changed."""
     asked: str
-    """Questions for the value that holds, without any word for time."""
+    """Questions for the current value, without a word for time."""
     was: str
     """A question for an earlier value, without its end."""
     remarks: str
-    """What is said around the topic without a word about its value."""
+    """Remarks about the topic that do not mention its value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wordings:
-    """How questions of one half are asked; `{noun}`, `{was}`, and `{v}`, a value, are filled in."""
+    """Wordings of the questions of one half; `{noun}`, `{was}` and `{v}`, a value, are filled in."""
 
     now: tuple[str, ...]
-    """What a question for the value that holds ends in."""
+    """Endings of a question for the current value."""
     latest: tuple[str, ...]
     first: tuple[str, ...]
     before: tuple[str, ...]
     named: tuple[str, ...]
     times: tuple[str, ...]
     begun: tuple[str, ...]
-    """How something is begun that can be cancelled; `{v}` is what."""
+    """Statements that a plan begins; `{v}` is the plan."""
     cancelled: tuple[str, ...]
     holds: tuple[str, ...]
-    """Questions whether it still holds."""
+    """Questions whether the plan still holds."""
     plans: tuple[str, ...]
-    """What can be cancelled."""
+    """Plans that can be cancelled."""
 
 
 DEVELOPMENT = (

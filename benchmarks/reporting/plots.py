@@ -58,14 +58,38 @@ def draw_accuracy(
     _save(figure, path)
 
 
+def draw_reliability(
+    lines: Mapping[str, Sequence[tuple[float, float, int, float, float]]], path: Path
+) -> None:
+    """Draw the share of evidence against the mean relevance, with a line per set of hits.
+
+    Args:
+        lines: For each set, bins as (low, high, hits, mean relevance, share of evidence). The area of a
+            marker grows with the number of hits.
+        path: Where to write the figure.
+    """
+    figure, [panel] = _panels(1)
+    panel.plot([0, 1], [0, 1], color="tab:gray", linestyle=":", label="calibrated")
+    for name, bins in lines.items():
+        _, _, hits, means, shares = zip(*bins, strict=True)
+        [line] = panel.plot(means, shares, label=name, linewidth=1)
+        panel.scatter(means, shares, s=[4 + count / 20 for count in hits], color=line.get_color())
+    panel.set_xlabel("mean relevance")
+    panel.set_ylabel("share of evidence")
+    panel.legend(frameon=False, fontsize=7)
+    _save(figure, path)
+
+
 def draw_costs(
     panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], size: str, path: Path
 ) -> None:
     """Draw costs against size, both on log scales, with a panel per cost and a line per system."""
     figure, axes = _panels(len(panels))
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     for panel, (cost, lines) in zip(axes, panels.items(), strict=True):
         for name, points in lines.items():
-            panel.loglog(*zip(*sorted(points), strict=True), label=name, marker=".")
+            colour = f"C{names.index(name)}"  # the same in every panel
+            panel.loglog(*zip(*sorted(points), strict=True), label=name, color=colour, marker=".")
         panel.set_title(cost, fontsize=9)
         panel.set_xlabel(size)
     axes[0].legend(frameon=False, fontsize=7)

@@ -20,14 +20,14 @@ class Kernel(Protocol):
     """A way to compute attention."""
 
     def together(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attend in rows of one length.
+        """Attend in rows of equal length.
 
         (B, heads, T, D) queries, (B, kv_heads, S, D) keys and values -> (B, T, heads, D).
         """
         ...
 
     def packed(self, q: Tensor, k: Tensor, v: Tensor, rows: Packing) -> Tensor:
-        """Attend in rows that lie one after another.
+        """Attend in concatenated rows.
 
         (1, heads, sum of T, D) queries, (1, kv_heads, sum of S, D) keys and values -> (1, sum of T,
         heads, D).
@@ -36,7 +36,7 @@ class Kernel(Protocol):
 
 
 def choose_attention(device: torch.device, dtype: torch.dtype) -> Kernel:
-    """Return flash-attn where it is installed and can run, else PyTorch's own kernel."""
+    """Return flash-attn if it is installed and can run, otherwise PyTorch's own kernel."""
     if device.type == "cuda" and dtype.itemsize == 2 and find_spec("flash_attn"):
         return Flash(import_module("flash_attn"))
     return SDPA
@@ -49,12 +49,12 @@ class Sdpa:
         """See `Kernel.together`."""
         new, total = q.shape[2], k.shape[2]
         mask = None
-        if 1 < new < total:  # without a past, is_causal does; a single query sees everything
+        if 1 < new < total:  # without a past, is_causal is enough; a single query sees all keys
             mask = torch.ones(new, total, dtype=torch.bool, device=q.device).tril(total - new)
         return self._attend(q, k, v, mask, causal=new == total > 1)
 
     def packed(self, q: Tensor, k: Tensor, v: Tensor, rows: Packing) -> Tensor:
-        """See `Kernel.packed`. Rows are padded to one length, in here alone."""
+        """See `Kernel.packed`. Rows are padded to equal length only inside this method."""
         q = q[0].transpose(0, 1)[rows.aside].transpose(1, 2)  # (B, heads, T, D)
         k, v = (x[0].transpose(0, 1)[rows.keys_aside].transpose(1, 2) for x in (k, v))
         return rows.packed(self._attend(q, k, v, rows.mask, causal=False))

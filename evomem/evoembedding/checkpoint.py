@@ -1,4 +1,4 @@
-"""Load a published EvoEmbedding checkpoint: strictly, safely, in the precision asked for."""
+"""Load a published EvoEmbedding checkpoint: strictly, safely, in the requested precision."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DTYPES: dict[Dtype, torch.dtype] = {
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A loaded model, its tokenizer, and what a store must know of them."""
+    """A loaded model, its tokenizer, and their description for a store."""
 
     model: EvoEmbedding
     tokens: Tokens
@@ -47,8 +47,8 @@ class Checkpoint:
         """Load the frozen embedding model that native mode uses (see "Native mode").
 
         Raises:
-            CheckpointError: It is absent, or knows fewer ids than the base's tokenizer has: the
-                case of Qwen3.5 bases, whose ids mean nothing to it (see "Native mode").
+            CheckpointError: It is absent, or has fewer ids than the base's tokenizer, as with
+                Qwen3.5 bases (see "Native mode").
         """
         names = {name: _emb_name(name) for name in self.weights.shapes if name.startswith(EMB)}
         names = {stored: name for stored, name in names.items() if name != "lm_head.weight"}
@@ -81,12 +81,12 @@ def load_checkpoint(
     Args:
         source: Folder or hub id of the checkpoint.
         base: Folder or hub id of the base, for its `config.json` and tokenizer only; by default
-            what the checkpoint's configuration names.
+            the base that the checkpoint's configuration names.
         emb: Folder of the embedding model's `config.json`, for native mode; by default its shape
-            is told from the weights.
+            is inferred from the weights.
         device: Such as `"cuda:1"`; by default CUDA if there is one, else the CPU.
         dtype: `"float32"`, `"bfloat16"` or `"float16"`; by default bfloat16 on CUDA, float32 on the
-            CPU. Every weight is cast to it, whatever it is stored in.
+            CPU. All weights are cast to it.
         special_ids: Overrides what is derived from the tokenizer (see "Special ids").
 
     Raises:
@@ -140,7 +140,7 @@ def load_checkpoint(
 
 
 def _name(source: str, base: str | None) -> str:
-    """Return how to load this again, from any working directory (`load_encoder`)."""
+    """Return the argument of `load_encoder` that loads this again from any working directory."""
 
     def absolute(place: str) -> str:
         folder = Path(place).expanduser()
@@ -151,7 +151,7 @@ def _name(source: str, base: str | None) -> str:
 
 
 def placement(device: str | None, dtype: str | None) -> tuple[torch.device, Dtype]:
-    """Return where a model goes and its precision; see `load_checkpoint` for both.
+    """Return the device and the dtype of a model; see `load_checkpoint`.
 
     Raises:
         EncoderError: The device or the dtype cannot be used.
@@ -174,7 +174,7 @@ def load_tokens(
     """Return the tokenizer in a base's folder.
 
     Raises:
-        CheckpointError: It cannot be loaded, or gives ids that the base does not know.
+        CheckpointError: It cannot be loaded, or yields ids that the base does not have.
     """
     # Imported here: it takes seconds, and training and tests build models without a tokenizer.
     from transformers import AutoTokenizer
@@ -183,7 +183,7 @@ def load_tokens(
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except Exception as error:  # whatever a broken tokenizer file makes it raise
+    except Exception as error:  # a broken tokenizer file may raise anything
         raise CheckpointError(
             f"the tokenizer in {folder} cannot be loaded ({error}); pass base= with a folder that "
             "holds tokenizer.json and tokenizer_config.json"
@@ -199,7 +199,7 @@ def load_tokens(
 
 
 def _vocabulary(folder: Path) -> bytes:
-    """Return the tokenizer's own file, or those it is made from where it has none."""
+    """Return the tokenizer's file, or the files it is built from if it has none."""
     paths = [folder / "tokenizer.json"]
     if not paths[0].is_file():
         paths = [folder / "vocab.json", folder / "merges.txt"]

@@ -1,7 +1,7 @@
-"""The reference's client: the same calls on whole conversations, the same numbers.
+"""A client with the reference's interface: the same calls on whole conversations, the same numbers.
 
-Both of its protocols, and its habits: turns are paired by position, special-token
-strings in contents are interpreted, and every call reads the whole conversation. For a conversation
+It has both protocols, and behaves alike: turns are paired by position, special-token strings in
+contents are interpreted, and every call reads the whole conversation. For a conversation
 that grows, use a memory (`evomem.open`) or `EvoEmbeddingEncoder`, which read each turn once.
 """
 
@@ -26,11 +26,11 @@ from evomem.evoembedding.tokens import Message, Segment, SpecialIds, pair_by_pos
 from evomem.state import State, Vectors
 
 DEFAULT_MODEL = "MiG-NJU/EvoEmbedding-4B"
-TEMPERATURE = 0.1  # of the training loss and of every published score (see "Scores")
+TEMPERATURE = 0.1  # temperature of the training loss and of all published scores (see "Scores")
 
 
 class Ranking(TypedDict):
-    """History turns by their likeness to the query."""
+    """History turns ranked by their similarity to the query."""
 
     scores: Vectors
     """(n,) float32, in conversation order: cosine / 0.1."""

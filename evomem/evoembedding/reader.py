@@ -45,7 +45,7 @@ Start = tuple[State[Segment], Sequence[Segment]]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ReadSegments:
     """Turns of one chunk, read together."""
 
     segments: list[Segment]
@@ -160,7 +160,7 @@ class Reader:
     def _make_lock(self) -> None:
         self._counting = threading.Lock()
 
-    def _rounds(self, jobs: Sequence[Start]) -> Iterator[dict[int, Run]]:
+    def _rounds(self, jobs: Sequence[Start]) -> Iterator[dict[int, ReadSegments]]:
         """Yield the next run of every job that has turns left, until none has."""
         self._forks.check()
         states = [state for state, _ in jobs]
@@ -186,7 +186,7 @@ class Reader:
             fitting.append(segment)
         return fitting
 
-    def _evolve(self, starts: Sequence[tuple[State[Segment], list[Segment]]]) -> list[Run]:
+    def _evolve(self, starts: Sequence[tuple[State[Segment], list[Segment]]]) -> list[ReadSegments]:
         """Write the latents of turns that share a chunk, of each memory."""
         chunks, reread, opening = [], [], []
         for state, segments in starts:
@@ -200,7 +200,7 @@ class Reader:
             chunks.append((turns, self._to_tensor(queue), cache))
             reread.append(len(again))
             opening.append(opens)
-        runs: dict[int, Run] = {}
+        runs: dict[int, ReadSegments] = {}
         for i, tensor, cache in self.model.evolve_many(chunks):
             state, segments = starts[i]
             latents = _to_numpy(tensor[reread[i] :])  # (turns, M, H)
@@ -212,10 +212,10 @@ class Reader:
                 state = state.after(segment, readings[-1])
             if len(state.open) < CHUNK_TURNS:
                 self.caches.put(("chunk", state.key), cache)
-            runs[i] = Run(segments, before, readings, state)
+            runs[i] = ReadSegments(segments, before, readings, state)
         return [runs[i] for i in range(len(starts))]
 
-    def _embed(self, runs: Sequence[Run]) -> list[Tensor]:
+    def _embed(self, runs: Sequence[ReadSegments]) -> list[Tensor]:
         """Embed every turn of each run after its own queue: (turns, E) of each, not normalised.
 
         While a queue grows, one prefix grows along. Where it shifts, the turns that follow have

@@ -448,3 +448,13 @@ ATOMS: tuple[tuple[re.Pattern[str], Reader], ...] = tuple(
         (r"\bon the (?P<day>\d{1,2})(?:st|nd|rd|th)\b", _day_of_month),
     )
 )  # fmt: skip
+
+_UNITS_AND_PARTS = "day week fortnight month quarter year morning afternoon evening night".split()
+_CUES = (*_UNITS_AND_PARTS, *_MONTHS, *_WEEKDAYS, *_SEASONS, *_FEASTS, *_NEAR_DAYS)
+_DIGIT = re.compile(r"\d")
+
+
+def may_name_days(text: str) -> bool:
+    """Return whether one of `ATOMS` may match in a text: each needs a digit or one of a few words."""
+    folded = text.casefold()
+    return bool(_DIGIT.search(text)) or any(cue in folded for cue in _CUES)

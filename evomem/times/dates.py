@@ -28,10 +28,11 @@ from evomem.times.date_words import (
     Named,
     Reader,
     groups_of,
+    may_name_days,
     offset,
 )
 from evomem.times.event_words import EVENTS, Event, read_event
-from evomem.times.session_words import SESSIONS, Sessions
+from evomem.times.session_words import SESSIONS, Sessions, may_name_sessions
 
 LATER = 7  # days after a span in which people still talk about it
 
@@ -224,6 +225,8 @@ def _read_days(
     now = today or max(days)
     time = Calendar(now, _years(days, now))
     text, named = _read_atoms(text, time)
+    if not named:
+        return text, [], []
     text = _read_offsets(text, named, time)
     text, spans = _read_ranges(text, named, time)
     is_of_now = bool(_NOW.search(text)) and not _PAST.search(text)
@@ -258,6 +261,8 @@ def _read_events(text: str) -> tuple[str, list[Event]]:
 def _read_sessions(text: str) -> tuple[str, list[Sessions]]:
     """Return the text without the sessions that it names, and these sessions."""
     sessions: list[Sessions] = []
+    if not may_name_sessions(text):
+        return text, sessions
     for pattern, reader in SESSIONS:
         matches = list(pattern.finditer(text))
         spans = [reader(groups_of(match)) for match in matches]
@@ -271,6 +276,8 @@ def _read_atoms(text: str, time: Calendar) -> tuple[str, list[Named]]:
     """Replace the expressions in a text with marks; return the text and their meanings."""
     named: list[Named] = []
     text = text.replace("\x00", " ")
+    if not may_name_days(text):
+        return text, named
     for pattern, reader in ATOMS:
 
         def mark(match: re.Match[str], reader: Reader = reader) -> str:

@@ -49,3 +49,10 @@ _SESSION_WORDS: tuple[tuple[str, Callable[[dict[str, str]], Sessions | None]], .
     (r"\b(?:talk|speak|say|tell|discuss|mention)\w*(?: \w+){0,3} last time\b", lambda _: (-1, -1)),
 )  # fmt: skip
 SESSIONS = [(re.compile(pattern, re.IGNORECASE), reader) for pattern, reader in _SESSION_WORDS]
+_CUES = "call session conversation chat meeting talk discussion time".split()
+
+
+def may_name_sessions(text: str) -> bool:
+    """Return whether one of `SESSIONS` may match in a text: each needs one of a few words."""
+    folded = text.casefold()
+    return any(cue in folded for cue in _CUES)

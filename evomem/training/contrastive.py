@@ -51,7 +51,7 @@ def loss_of(model: MiniModel, sample: Sample) -> tuple[Tensor, float]:
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
+class Similarities:
     """The similarity of each question (Q) to each turn (N), by the reading that is compared."""
 
     alone: Tensor
@@ -64,7 +64,7 @@ class Scores:
     """(N, L, H)."""
 
 
-def score(model: MiniModel, sample: Sample) -> Scores:
+def score(model: MiniModel, sample: Sample) -> Similarities:
     """Read a history and its questions, each text once."""
     now = sample.now
     read, asked = (
@@ -73,7 +73,7 @@ def score(model: MiniModel, sample: Sample) -> Scores:
     )
     if not sample.queue:
         alone = upper_alone(model, asked) @ upper_alone(model, read).T
-        return Scores(alone, alone, alone, read.latents)
+        return Similarities(alone, alone, alone, read.latents)
     counts = [len(sample.turns)], [len(sample.questions)]
     nothing = model.show(read.latents[:0])
     queues = queues_of(model, read, [nothing], counts[0])
@@ -87,7 +87,7 @@ def score(model: MiniModel, sample: Sample) -> Scores:
         model.weighed(questions, evolved_questions, share)
         @ model.both_turns(turns, evolved_turns).T
     )
-    return Scores(alone, evolved, combined, read.latents)
+    return Similarities(alone, evolved, combined, read.latents)
 
 
 def retrieval(scores: Tensor, evidence: Sequence[tuple[int, ...]]) -> Tensor:

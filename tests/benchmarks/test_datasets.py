@@ -208,7 +208,7 @@ def test_a_fault_is_named_with_file_and_position(tmp_path, change, message):
     assert message in str(caught.value)
 
 
-def test_a_missing_file_and_a_file_that_is_no_json_are_refused(tmp_path):
+def test_a_missing_file_and_a_file_that_is_not_json_are_refused(tmp_path):
     with pytest.raises(DatasetError, match=r"nowhere\.json cannot be read: No such file"):
         load_locomo(tmp_path / "nowhere.json")
     (tmp_path / "cut.json").write_text('[{"a": ')

@@ -534,7 +534,7 @@ def test_any_other_pickle_is_refused_and_nothing_runs_or_is_written(
         b"h\x00.",  # GET of nothing
     ],
 )
-def test_a_file_that_is_no_pickle_is_refused(tmp_path, data):
+def test_a_file_that_is_not_a_pickle_is_refused(tmp_path, data):
     path = tmp_path / "bad.pkl"
     path.write_bytes(data)
     with pytest.raises(DatasetError, match=r"bad\.pkl: this is not a pickle"):

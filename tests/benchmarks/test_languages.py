@@ -34,7 +34,7 @@ def test_the_mean_of_all_languages_leaves_english_out_and_draws_facts_whole():
     assert summary["all"] == pytest.approx(summary["de"])  # the second language says nothing new
 
 
-def test_results_are_written_with_words_alone_beside_each_encoder(tmp_path, capsys):
+def test_results_compare_each_encoder_with_words_alone(tmp_path, capsys):
     out = tmp_path / "languages.json"
     assert languages.main(["--encoder", "hash", "--out", str(out)]) == 0
     result = json.loads(out.read_text())

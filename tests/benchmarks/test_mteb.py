@@ -113,7 +113,7 @@ def test_every_name_of_a_task_is_mtebs():
     assert {task.metadata.name for task in benchmark.tasks} == set(TASKS)
 
 
-def test_results_are_kept_in_mtebs_format_and_not_made_again(lmeb, tmp_path, capsys):
+def test_results_are_kept_in_mtebs_format_and_reused(lmeb, tmp_path, capsys):
     folder = tmp_path / "results"
     argv = ["--lmeb", str(lmeb), "--encoder", "hash", "--results", str(folder)]
     assert main(argv) == 0

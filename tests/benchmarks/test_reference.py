@@ -65,7 +65,7 @@ def test_the_reference_gives_a_stream_s_embeddings_on_both_families(checkout, fa
 
 @ignored
 @pytest.mark.slow
-def test_speed_puts_the_reference_beside_the_stream(checkout, tmp_path):
+def test_speed_compares_the_reference_with_the_stream(checkout, tmp_path):
     out = tmp_path / "speed.json"
     arguments = "--no-mini --model tiny --part stream --rebuild 2 --seconds 0".split()
     argv = [*arguments, "--reference", str(checkout), "--out", str(out)]
@@ -92,7 +92,7 @@ def test_speed_fails_where_the_reference_disagrees(checkout, monkeypatch, capsys
     assert "the reference's embeddings differ from ours" in capsys.readouterr().err
 
 
-def test_a_folder_that_is_no_checkout_is_refused_before_anything_is_measured(tmp_path, capsys):
+def test_a_folder_that_is_not_a_checkout_is_refused_before_anything_is_measured(tmp_path, capsys):
     assert speed.main(["--model", "tiny", "--reference", str(tmp_path)]) == 2
     assert f"{tmp_path} is not a checkout of the reference" in capsys.readouterr().err
 

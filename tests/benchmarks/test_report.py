@@ -92,7 +92,7 @@ It finds <!-- value ablation.json ["datasets", "locomo", "rows", "hash", "overal
 """
 
 
-def test_marked_blocks_are_made_again_and_nothing_else_is_touched(results):
+def test_marked_blocks_are_regenerated_and_nothing_else_changes(results):
     fresh = with_current_figures(DOCUMENT, results)
     assert "| `hash`, a toy | 100.0 [100.0, 100.0] |" in fresh
     assert "| *EvoEmbedding-4B, as published* | *76.3* |" in fresh

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from benchmarks.quality import stale
-from benchmarks.quality.stale_histories import KINDS, Asked, Told, tell
+from benchmarks.quality.stale_histories import KINDS, StateHistory, StateQuestion, make_histories
 from evomem import Turn
 from evomem.encoder import HashEncoder
 
 
 def test_an_answer_is_stale_where_an_older_value_ranks_above_the_newest():
     turns = [Turn(user="the dose is five"), Turn(user="a cat"), Turn(user="ten is the new dose")]
-    exact = Asked("Is the dose five?", "current", (0,), (2,))
-    result = stale.measure(HashEncoder(64), [Told(turns, [exact])], "test")
+    exact = StateQuestion("Is the dose five?", "current", (0,), (2,))
+    result = stale.measure(HashEncoder(64), [StateHistory(turns, [exact])], "test")
     assert result["current"]["plain"]["stale"][0] == 0
-    turned = Asked("The dose is five", "current", (2,), (0,))
-    result = stale.measure(HashEncoder(64), [Told(turns, [turned])], "test")
+    turned = StateQuestion("The dose is five", "current", (2,), (0,))
+    result = stale.measure(HashEncoder(64), [StateHistory(turns, [turned])], "test")
     assert result["current"]["plain"]["stale"][0] == 1
     assert result["current"]["plain"]["first"][0] == 0
 
 
 def test_histories_ask_for_turns_that_are_there_and_for_each_kind():
-    told = tell("development", 12, 80, 1)
+    told = make_histories("development", 12, 80, 1)
     assert {asked.kind for story in told for asked in story.questions} == set(KINDS)
     for story in told:
         for asked in story.questions:

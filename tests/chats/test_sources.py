@@ -242,7 +242,7 @@ def test_other_databases_are_known_by_their_columns(tmp_path):
         assert (talk.shape, talk.id) == (shape, "s")
 
 
-def test_a_row_that_is_no_json_is_named(tmp_path):
+def test_a_row_that_is_not_json_is_named(tmp_path):
     path = database(
         tmp_path / "s.db",
         ["CREATE TABLE message_store (id INTEGER PRIMARY KEY, session_id, message)"],

@@ -164,7 +164,7 @@ def test_a_dropped_tenant_is_in_no_byte_and_the_others_do_not_notice(location, d
         db.drop()
 
 
-def test_a_dropped_memory_is_empty_and_can_be_begun_again(db):
+def test_a_dropped_memory_is_empty_and_can_be_used_again(db):
     memory = db.memory("a")
     told(memory, range(1, 4))
     past = memory.at(seq=2)
@@ -172,6 +172,26 @@ def test_a_dropped_memory_is_empty_and_can_be_begun_again(db):
     assert held(memory) == memory.search("the cat") == held(past) == []
     told(memory, range(3, 5))
     assert [record.seq for record in memory.history()] == [1, 2]
+    assert_sound(db)
+
+
+def test_a_drop_leaves_deleted_turns_of_other_memories_hidden(db):
+    memory = db.memory("a")
+    told(memory, range(1, 4))
+    memory.delete("t2")
+    told(db.memory("b"), range(11, 14))
+    db.drop("b")
+    assert held(memory) == ["t1", "t3"]
+    assert_sound(db)
+
+
+def test_a_memory_with_purged_turns_can_be_dropped_and_used_again(db):
+    memory = db.memory("a")
+    told(memory, range(1, 4))
+    memory.purge("t2")
+    memory.drop()
+    assert_sound(db)
+    told(memory, range(3, 5))
     assert_sound(db)
 
 

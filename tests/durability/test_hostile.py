@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event
 
 import evomem
 from evomem.errors import InputError, NotFound, QueryError
@@ -18,6 +17,7 @@ from evomem.records import MAX_CHARS, MAX_LABEL, MAX_METADATA
 from evomem.where import OPERATORS
 from tests.durability.plans import ENCODER, open_database
 from tests.durability.reference import assert_sound, snapshot
+from tests.stores.counting import counted
 
 FRAGMENTS = [
     "'", '"', '""', "';--", "' OR 1=1 --", '") UNION SELECT * FROM turns --', "\\", "%", "_", "*",
@@ -163,14 +163,9 @@ def test_no_value_is_ever_part_of_a_statement(tmp_path):
     statements_of: dict[str, set[str]] = {}
     for mark in (MARK, "plain"):
         with open_database(tmp_path / f"{len(statements_of)}.db") as db:
-            engine: Any = db._engine.store
-            statements = statements_of.setdefault(mark, set())
-
-            def note(_c, _u, statement, _p, _x, _m, into=statements):
-                into.add(statement)
-
-            event.listen(engine._connections._engine, "before_cursor_execute", note)
-            _everything(db, mark)
+            with counted(db) as work:
+                _everything(db, mark)
+            statements_of[mark] = set(work.statements)
     hostile, plain = statements_of.values()
     assert len(plain) > 30
     assert hostile == plain

@@ -56,7 +56,7 @@ def test_an_index_file_from_another_day_is_never_believed(path, since):
         assert_sound(db)
 
 
-def test_an_index_folder_beside_another_database_is_never_believed(path, tmp_path):
+def test_an_index_folder_next_to_another_database_is_never_trusted(path, tmp_path):
     for name, text in (("a.db", "says {} of the cat"), ("b.db", "{} dogs bark")):
         with open_database(tmp_path / name) as db:
             db.memory("m").add_many([turn(n, text) for n in range(1, 9)])

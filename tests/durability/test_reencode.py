@@ -211,7 +211,7 @@ class Rolled(HashEncoder):
 
 
 @pytest.mark.parametrize("new", [NEW, Rolled(16)], ids=["another dimension", "the same"])
-def test_the_vectors_that_pgvector_has_are_made_again_by_the_new_encoder(new_schema, new):
+def test_pgvector_s_vectors_are_replaced_by_those_of_the_new_encoder(new_schema, new):
     place = new_schema()
     options: dict[str, Any] = {"index": "pgvector", "hnsw_rows": 5}
     with open_database(place, embeddings="float32", **options) as db:

@@ -141,7 +141,7 @@ def test_restoring_replaces_nothing_and_refuses_a_backup_with_faults(path, tmp_p
     assert not (tmp_path / "c.db").exists()
 
 
-def test_a_database_is_not_restored_beside_another_one_s_write_ahead_log(path, tmp_path):
+def test_a_database_is_not_restored_next_to_another_write_ahead_log(path, tmp_path):
     (tmp_path / "c.db-wal").write_bytes(b"of a database that was deleted")
     with pytest.raises(StoreError, match=r"c\.db-wal exists"):
         restore(path, tmp_path / "c.db")

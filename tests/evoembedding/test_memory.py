@@ -78,7 +78,7 @@ def test_16_bit_latents_are_kept_exactly(tiny, name, tmp_path):
         evomem.open(path, encoder=name, dtype="float32")
 
 
-def test_a_checkpoint_that_has_gone_is_named_when_it_is_needed(fresh, tmp_path):
+def test_a_missing_checkpoint_is_named_when_it_is_needed(fresh, tmp_path):
     path = str(tmp_path / "a.db")
     name = f"evoembedding:{fresh.checkpoint}?base={fresh.base}"
     with evomem.open(path, encoder=name) as db:

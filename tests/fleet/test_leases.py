@@ -133,9 +133,7 @@ def test_every_write_renews_the_lease(workers, location):
     assert lease(location)[0] == 1
 
 
-def test_who_waits_for_a_lease_gets_it_at_the_end_of_the_next_write_or_at_a_close(
-    workers, location
-):
+def test_a_worker_that_waits_for_a_lease_gets_it_after_the_next_write_or_a_close(workers, location):
     left, right = workers(), workers()
     left.memory("m").add("one", id="t1")
     waiting = threading.Thread(target=lambda: right.memory("m").add("three", id="t3"))
@@ -190,7 +188,7 @@ def test_a_database_without_leases_is_written_to_as_before(workers, location):
 
 
 @pytest.mark.parametrize("value", [0, -1, True, "10", float("nan"), float("inf")])
-def test_a_lease_that_is_no_time_is_refused(value, location):
+def test_a_lease_that_is_not_a_number_of_seconds_is_refused(value, location):
     with pytest.raises(StoreError, match="lease must be a number of seconds greater than 0"):
         evomem.open(location, encoder=ENCODER, lease=value)
 

@@ -96,7 +96,7 @@ def test_replicas_are_added_under_load_and_taken_away_after_it(fleet):
             assert ids == [f"t{number}" for number in range(acknowledged)]
 
 
-def test_clients_that_find_the_queue_full_are_told_when_to_come_again(fleet):
+def test_clients_that_find_the_queue_full_are_told_when_to_retry(fleet):
     _, done = fleet
     assert done["scales"]["waits"] == ["1"]
 

@@ -254,7 +254,7 @@ def test_what_changed_in_between_stays(settings):
     assert settings.read_text() == SETTINGS.replace("opus", "sonnet")
 
 
-def test_a_file_that_was_not_there_is_gone_again(home):
+def test_a_file_that_did_not_exist_is_removed_again(home):
     path = home / ".codex" / "hooks.json"
     assert main(["hooks", "install", "codex", "--yes"]) == 0
     assert len(commands(path.read_text())) == 3

@@ -75,7 +75,7 @@ def test_a_writer_that_was_overtaken_replaces_what_the_other_wrote(both, adapter
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
-def test_of_two_writers_of_a_new_value_the_later_one_replaces_the_other(both, adapter):
+def test_the_later_of_two_writers_replaces_the_value_of_the_other(both, adapter):
     slow, fast, encoder = both
     memory, put = adapter(slow)
     slow.memory(*memory.namespace).add("Something else.", session="other")

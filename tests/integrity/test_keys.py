@@ -52,7 +52,7 @@ def test_a_key_is_found_as_bytes_in_a_file_and_in_the_environment(tmp_path, monk
 
 
 @pytest.mark.parametrize("text", ["", "abc", "00" * 31, "é" * 20])
-def test_what_is_no_key_is_refused(tmp_path, text):
+def test_a_text_that_is_not_a_key_is_refused(tmp_path, text):
     (tmp_path / "key").write_text(text)
     with pytest.raises(KeyMismatch, match="32 bytes"):
         find_key(tmp_path / "key")

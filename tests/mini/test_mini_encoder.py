@@ -110,7 +110,7 @@ def test_its_name_loads_it_again(tiny_file, options):
     assert load_encoder(spec.name).spec == spec
 
 
-def test_of_a_long_text_the_beginning_is_the_embedding_and_the_rest_is_passages(tiny_file):
+def test_the_beginning_of_a_long_text_is_its_embedding_and_the_rest_are_passages(tiny_file):
     encoder = load(str(tiny_file))
     words = [f"word{n % 10}" for n in range(2000)]
     assert encoder.count_tokens("word " * 5000) == 5000
@@ -123,7 +123,7 @@ def test_of_a_long_text_the_beginning_is_the_embedding_and_the_rest_is_passages(
     assert all(not len(reading.passages) for reading in before[:4])
 
 
-def test_texts_that_are_read_at_once_are_not_changed_by_long_ones_beside_them(tiny_file):
+def test_texts_in_a_batch_are_not_affected_by_long_texts_in_it(tiny_file):
     encoder = load(str(tiny_file))
     short = [Turn(user=f"note {n}") for n in range(10)]
     long = Turn(user="word " * 2000)

@@ -55,7 +55,7 @@ def shards():
     share=st.sampled_from([None, 1.0, 0.9, 0.6]),
     by_exclusion=st.booleans(),
 )
-def test_hits_are_true_and_hardly_one_is_missed(shards, seed, k, last, share, by_exclusion):
+def test_hits_are_exact_and_few_are_missed(shards, seed, k, last, share, by_exclusion):
     coded, exact = shards
     rng = np.random.default_rng(seed)
     span = Span(1, 1, last)
@@ -85,6 +85,19 @@ def test_the_codes_are_what_answers(shards, monkeypatch):
         coded.nearest(ALL, clustered(1)[0], 10)
 
 
+@pytest.mark.parametrize("by_exclusion", [False, True])
+def test_the_codes_answer_a_search_with_a_filter_without_reading_all_rows(shards, by_exclusion):
+    coded, exact = shards
+    seqs, is_allowed = coded.seqs, np.random.default_rng(2).random(ROWS) < 0.8
+    allowed = seqs[is_allowed]
+    chosen = Selection(without=seqs[~is_allowed]) if by_exclusion else Selection(allowed)
+    before = coded.read_all
+    for query in clustered(5, seed=3):
+        hits = coded.nearest(ALL, query, 5, chosen)
+        assert found(hits) == found(exact.nearest(ALL, query, 5, Selection(allowed)))
+    assert coded.read_all == before
+
+
 @pytest.mark.parametrize(
     ("last", "k", "share"), [(ROWS - 10, 10, 1), (2 * ROWS, 48, 1), (2 * ROWS, 10, 0.2)]
 )
@@ -110,7 +123,7 @@ def test_a_filter_that_leaves_none_of_the_named_rows_is_answered_exactly(shards)
 
 
 @pytest.mark.parametrize("equal", [400, 3000, ROWS])
-def test_of_equal_rows_the_newest_come_first(equal):
+def test_the_newest_of_equal_rows_come_first(equal):
     vectors = clustered(ROWS)
     vectors[100 : 100 + equal] = vectors[100]
     shard = shard_of(vectors[:ROWS], coded=True)

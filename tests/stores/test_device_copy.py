@@ -162,7 +162,7 @@ def test_the_device_is_what_answers_exactly_and_no_codes_are_learned(device, tmp
     index.search(view, random_rows(1)[0], 1)
     shard, _ = shard_of(index)
     assert shard.codes is None
-    monkeypatch.setattr("evomem_stores.vectors.scan.nearest", lambda *args: 1 / 0)
+    monkeypatch.setattr("evomem_stores.vectors.coarse.Coarse.nearest", lambda *args: 1 / 0)
     assert found(index.search(view, random_rows(100)[70], 1)) == [71]
 
     def refuse(*args):

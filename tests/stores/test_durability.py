@@ -169,7 +169,7 @@ def test_a_database_whose_making_was_cut_short_is_made_by_the_next(tmp_path):
     store.close()
 
 
-def test_what_is_acknowledged_after_opening_twice_survives_closing_in_between(tmp_path):
+def test_turns_acknowledged_after_opening_twice_survive_a_close_in_between(tmp_path):
     """Locks that were lost would let the second process remove the log that the first one writes to."""
     path = tmp_path / "a.db"
     with evomem.open(str(path), "hash") as db:
@@ -243,7 +243,7 @@ def test_nothing_that_is_done_with_an_open_database_takes_its_locks(tmp_path):
     assert not locked(path)
 
 
-def test_who_opens_a_new_file_that_another_is_setting_up_waits(tmp_path):
+def test_opening_a_file_that_another_process_is_setting_up_waits(tmp_path):
     path = tmp_path / "a.db"
     with closing(sqlite3.connect(path, check_same_thread=False)) as other:
         other.execute(
@@ -394,7 +394,7 @@ DECODE_ERRORS = {
 
 
 @pytest.mark.parametrize("name", DECODE_ERRORS)
-def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path, name):
+def test_a_file_that_is_not_a_database_is_refused_and_left_unchanged(tmp_path, name):
     path = tmp_path / "a.db"
     path.write_bytes(DECODE_ERRORS[name])
     for spec in (ENCODER.spec, None):
@@ -422,7 +422,7 @@ def test_a_file_that_may_not_be_read_is_reported(tmp_path):
         open_at(tmp_path / "a.db")
 
 
-def test_a_database_that_lost_power_in_its_very_first_write_is_made_again(tmp_path):
+def test_a_database_that_lost_power_in_its_first_write_is_recreated(tmp_path):
     path = tmp_path / "cut.db"
     path.write_bytes(bytes(4096))  # the size reached the disk, the page did not
     begun = bytes.fromhex("d9d505f920a163d7") + struct.pack(">5I", 0, 7, 0, 512, 4096)
@@ -448,7 +448,7 @@ def test_another_program_s_database_is_refused_and_left_alone(tmp_path, mode):
     assert path.read_bytes() == before
 
 
-def test_a_folder_is_no_database(tmp_path):
+def test_a_folder_is_not_a_database(tmp_path):
     with pytest.raises(StoreError, match=str(tmp_path)):
         open_at(tmp_path)
 
@@ -463,7 +463,7 @@ def test_a_truncated_database_is_refused_or_reported(made, tmp_path, share):
     assert stored is None or stored != made[1]
 
 
-def test_a_database_cut_to_nothing_beside_its_write_ahead_log_is_not_made_again(made, tmp_path):
+def test_an_emptied_database_with_a_write_ahead_log_is_not_recreated(made, tmp_path):
     store, _ = open_at(tmp_path / "a.db")
     write(store, store.make_memory(("a",)), [turn("x", 1)])
     shutil.copy(tmp_path / "a.db-wal", tmp_path / "b.db-wal")

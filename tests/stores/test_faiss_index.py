@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 import evomem
 from evomem import HashEncoder
+from evomem.errors import HeadMoved
 from evomem.records import Turn
 from evomem.rows import Rows
 from evomem.state import Reading, State
@@ -109,7 +111,7 @@ def test_results_equal_exact_search_for_any_k_point_and_filter(location):
     store.close()
 
 
-def test_of_a_thousand_equal_rows_the_newest_come_first(tmp_path):
+def test_the_newest_of_a_thousand_equal_rows_come_first(tmp_path):
     store, index = open_at(tmp_path / "a.db")
     rows = random_rows(1)
     view = fill(store, store.make_memory(("a",)), np.repeat(rows, 2 * DIRECT_ROWS, axis=0))
@@ -276,7 +278,7 @@ def test_a_truncated_file_changes_no_answer_and_is_repaired(copy, made, size):
     assert verify(copy) == []
 
 
-def test_a_deleted_file_or_folder_is_made_again(copy, made):
+def test_a_deleted_file_or_folder_is_recreated(copy, made):
     (copy / "a.db.index" / "1.faiss").unlink()
     assert answers(copy, made[1]).exists()
     shutil.rmtree(copy / "a.db.index")
@@ -354,7 +356,7 @@ def test_a_file_that_claims_more_than_it_holds_is_not_trusted(made):
 
 
 @pytest.mark.parametrize("blocked", ["folder", "file"])
-def test_files_that_cannot_be_written_are_said_once_and_harm_nothing(tmp_path, blocked):
+def test_files_that_cannot_be_written_cause_one_warning_and_no_harm(tmp_path, blocked):
     store, index = open_at(tmp_path / "a.db")
     index._min_new_rows = 1
     if blocked == "folder":
@@ -373,7 +375,42 @@ def test_files_that_cannot_be_written_are_said_once_and_harm_nothing(tmp_path, b
     store.close()
 
 
-def test_memory_is_bounded_and_what_was_put_aside_comes_back(tmp_path):
+def test_a_search_that_a_purge_elsewhere_ends_removes_the_outdated_file(copy):
+    path = copy / "a.db"
+    (store, index), (elsewhere, _) = open_at(path), open_at(path)
+    view = store.view(1)
+    index.search(view, query("cat"), 7)
+    file = copy / "a.db.index" / "1.faiss"
+    stale = file.read_bytes()
+    purge(elsewhere, 1, 2)
+    file.write_bytes(stale)  # as a third process may that began to write before the purge
+    with pytest.raises(HeadMoved), index.reading(view), store.snapshot(view):
+        pass
+    assert not file.exists()
+    elsewhere.close()
+    store.close()
+
+
+def test_repair_removes_only_files_that_do_not_belong_to_the_log(copy):
+    store, index = open_at(copy / "a.db")
+    assert index.repair() == []
+    shutil.copy(copy / "a.db.index" / "1.faiss", copy / "a.db.index" / "2.faiss")
+    [removed] = index.repair()
+    assert removed.startswith("the index file 2.faiss was removed")
+    assert [path.name for path in (copy / "a.db.index").iterdir()] == ["1.faiss"]
+    store.close()
+
+
+def test_an_error_while_writing_a_file_keeps_its_reason(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.open", full)
+    with pytest.raises(OSError, match="No space left"):
+        index_file.write(tmp_path / "1.faiss", [b"rows"])
+
+
+def test_memory_is_bounded_and_evicted_shards_are_reloaded(tmp_path):
     store, index = open_at(tmp_path / "a.db", index_bytes=20_000)
     views = [fill(store, store.make_memory((str(n),)), random_rows(50, seed=n)) for n in range(6)]
     for _ in range(2):
@@ -437,7 +474,7 @@ def test_faiss_is_what_answers(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise RuntimeError("FAISS was asked")
 
-    monkeypatch.setattr(faiss, "knn_inner_product", refuse)
+    monkeypatch.setattr(faiss.IndexScalarQuantizer, "search", refuse)
     with pytest.raises(RuntimeError, match="FAISS was asked"):
         index.search(view, random_rows(1)[0], 1)
     store.close()

@@ -260,6 +260,32 @@ def test_an_unknown_operator_is_refused_wherever_it_is(where, name, data):
         read_where(where)
 
 
+def test_equal_values_are_found_however_json_writes_them(empty):
+    values = [
+        0,
+        -0.0,
+        3,
+        3.0,
+        -3,
+        30,
+        0.1,
+        1e-7,
+        2**53,
+        2.0**53,
+        10**22,
+        1e22,
+        'é"\\',
+        "3",
+        True,
+        None,
+    ]
+    memory = empty.make_memory(("written",))
+    view = write(empty, memory, [turn("x", n, metadata={"é": v}) for n, v in enumerate(values, 1)])
+    for value in values:
+        places = [place for place, other in enumerate(values, 1) if equal(other, value)]
+        assert empty.select(view, Filter(where={"é": value})).allowed.tolist() == places
+
+
 def test_types_are_not_mixed_up(empty):
     values = [True, 1, "1", 1.0, None, [1], {"a": 1}]
     memory = empty.make_memory(("types",))

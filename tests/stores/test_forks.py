@@ -93,7 +93,7 @@ def test_child_and_parent_make_synchronous_and_asynchronous_calls(db, location):
 
 
 @pytest.mark.parametrize("child_closes", [True, False])
-def test_what_a_child_was_acknowledged_is_there_when_the_parent_closed_first(
+def test_turns_acknowledged_to_a_child_stay_when_the_parent_closes_first(
     db, location, child_closes
 ):
     memory = db.memory("a")

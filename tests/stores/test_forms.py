@@ -82,13 +82,14 @@ def test_held_rows_are_those_that_were_added(head, pieces, head_form):
         stored.add(rows)
         right = np.concatenate([right, rows[:]])
         assert np.array_equal(stored.between(0, len(right)), right)
-        assert np.array_equal(stored.wide(), right)
+        assert np.array_equal(stored.between(0, len(stored)), right)
         places = np.random.default_rng(seed).integers(0, max(1, len(right)), 7)[
             : 7 * bool(len(right))
         ]
         assert np.array_equal(stored.take(places), right[places])
         assert np.array_equal(np.concatenate([part[:] for part in stored.parts]), right)
     half = len(right) // 2
+    assert np.array_equal(stored.between(0, half), right[:half])
     assert np.array_equal(stored.between(half, len(right)), right[half:])
 
 

@@ -80,7 +80,7 @@ def test_results_equal_exact_search_for_any_k_point_and_filter(both, small):
     assert index.verify() == []
 
 
-def test_of_equal_rows_the_newest_come_first_however_many_they_are(both, small):
+def test_the_newest_of_any_number_of_equal_rows_come_first(both, small):
     store, index = both
     rows = random_rows(1)
     view = fill(store, store.make_memory(("a",)), np.repeat(rows, 200, axis=0))
@@ -185,7 +185,7 @@ def test_a_milvus_that_is_away_stops_searches_and_purges_go_through_with_a_warni
     assert [row.seq for row in store.rows(store.view(memory), after=0)] == [1, 3, 4, 5, 6]
 
 
-def test_a_collection_that_was_deleted_is_made_again(opened):
+def test_a_deleted_collection_is_recreated(opened):
     store, index = opened()
     view = write(store, store.make_memory(("a",)), [turn(f"note {n}", n) for n in range(1, 6)])
     index.search(view, query("note"), 1)

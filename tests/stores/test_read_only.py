@@ -73,7 +73,7 @@ def test_the_doctor_says_why_nothing_can_be_written(seen, way):
         assert "mounted read-only" in seen["clean"]["doctor"]["disk"]
 
 
-def test_what_another_process_writes_is_seen_at_once(seen):
+def test_writes_of_another_process_are_visible_at_once(seen):
     if seen["live"] is None:
         pytest.skip("there is no other user who could write")
     live = seen["live"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import stat
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ import evomem
 from evomem.errors import NotFound, StoreError
 from evomem_stores import open_sqlite
 from evomem_stores.database import tables
+from tests.stores.counting import counted
 from tests.stores.helpers import ENCODER, bytes_of, exact, found, open_at, purge, query, turn, write
 
 
@@ -32,7 +32,7 @@ def test_a_path_may_hold_anything_a_path_can(tmp_path):
 
 
 @pytest.mark.parametrize("location", ["no.db", ":memory:", "empty.db"])
-def test_nothing_there_and_no_spec_is_not_found_and_makes_no_file(tmp_path, location):
+def test_opening_a_missing_database_without_a_spec_raises_and_creates_no_file(tmp_path, location):
     (tmp_path / "empty.db").touch()
     before = sorted(tmp_path.iterdir())
     with pytest.raises(NotFound, match=location):
@@ -64,7 +64,7 @@ def test_a_setting_that_does_not_exist_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), "30", None, True])
-def test_a_timeout_that_is_no_number_of_seconds_is_refused(location, timeout):
+def test_a_timeout_that_is_not_a_number_of_seconds_is_refused(location, timeout):
     with pytest.raises(StoreError, match="busy_timeout must be a number of seconds"):
         open_at(location, busy_timeout=timeout)
 
@@ -145,47 +145,43 @@ def test_nothing_that_is_done_all_the_time_reads_every_turn(tmp_path):
     with evomem.open(str(tmp_path / "a.db"), ENCODER) as db:
         memory = db.memory("a")
         memory.add("a cat", id="1")  # made: making it looks elsewhere
-        asked: list[tuple[str, Any]] = []
-        engine: Any = db._engine.store
-        event.listen(
-            engine._connections._engine,
-            "before_cursor_execute",
-            lambda connection, cursor, statement, given, *_: asked.append((statement, given)),
-        )
-        memory.add("another cat", id="2", session="s")
-        memory.add_many([evomem.Turn(user=f"note {n}", id=f"n{n}") for n in range(9)])
-        for mode in ("evolvable", "hybrid", "lexical"):
-            memory.search("cat", 2, mode=mode)
-        memory.search("cat", 2, session="s")
-        memory.get("2")
-        memory.delete("1")
-        memory.at(seq=3).fork("f").add("a third cat")
+        with counted(db) as work:
+            memory.add("another cat", id="2", session="s")
+            memory.add_many([evomem.Turn(user=f"note {n}", id=f"n{n}") for n in range(9)])
+            for mode in ("evolvable", "hybrid", "lexical"):
+                memory.search("cat", 2, mode=mode)
+            memory.search("cat", 2, session="s")
+            memory.get("2")
+            memory.delete("1")
+            memory.at(seq=3).fork("f").add("a third cat")
     with sqlite3.connect(tmp_path / "a.db") as connection:
-        for statement, given in asked:
+        for statement, given in work.given:
             if " turns " in statement and statement.startswith("SELECT"):
                 plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", given).fetchall()
                 assert not [line for *_, line in plan if line.startswith("SCAN turns")], statement
                 looked_up = "turns.id IN" not in statement or "(memory=? AND id=?)" in str(plan)
                 assert looked_up, statement
     connection.close()
-    assert len(asked) > 50
+    assert len(work.given) > 50
 
 
 def test_what_is_looked_up_costs_the_same_in_a_long_memory(tmp_path):
     """Counted in hundreds of instructions of SQLite's machine."""
     store, _ = open_at(tmp_path / "a.db")
-    counted: list[list[int]] = [[]]
+    instructions: list[list[int]] = [[]]
     event.listen(
         store._connections._engine,
         "checkout",
-        lambda connection, *_: connection.set_progress_handler(lambda: counted[-1].append(1), 100),
+        lambda connection, *_: connection.set_progress_handler(
+            lambda: instructions[-1].append(1), 100
+        ),
     )
     cost = []
     for count in (100, 2000):
         memory = store.make_memory((str(count),))
         view = write(store, memory, [turn("rare", 1), *notes(count, 2)])
         store.lexical(view, "rare")  # how long the turns are is read once
-        counted.append([])
+        instructions.append([])
         middle = count // 2
         beside, texts = store.around(view, [middle])
         assert beside == {middle: (middle - 1, middle + 1)}
@@ -193,6 +189,6 @@ def test_what_is_looked_up_costs_the_same_in_a_long_memory(tmp_path):
         assert set(store.records(view, [middle])) == {middle}
         assert set(store.find(view, [f"t{middle}"])) == {f"t{middle}"}
         assert dict(store.lexical(view, "rare")).keys() == {1}
-        cost.append(len(counted[-1]))
+        cost.append(len(instructions[-1]))
     store.close()
     assert cost[1] < cost[0] + 5

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
-from sqlalchemy import event
 
 import evomem
 from evomem import HashEncoder, Turn
+from tests.stores.counting import counted
 
 
 @pytest.fixture
@@ -23,26 +21,15 @@ def memory(tmp_path):
 
 def count(memory, call):
     """Return how many statements and transactions a call takes."""
-    counts: Counter[str] = Counter()
-    engine = memory._engine.store._connections._engine
-    listeners = [
-        ("before_cursor_execute", lambda *_: counts.update(["statements"])),
-        ("begin", lambda _: counts.update(["transactions"])),
-    ]
-    for name, listener in listeners:
-        event.listen(engine, name, listener)
-    try:
+    with counted(memory) as work:
         call()
-    finally:
-        for name, listener in listeners:
-            event.remove(engine, name, listener)
-    return counts["statements"], counts["transactions"]
+    return len(work.statements), work.transactions
 
 
 CALLS = {
-    "add": (lambda memory: memory.add("tea in London"), 6, 2),
-    "add with an id": (lambda memory: memory.add("tea in London", id="x"), 7, 2),
-    "add_many": (lambda memory: memory.add_many([Turn(user=f"tea {n}") for n in range(8)]), 6, 2),
+    "add": (lambda memory: memory.add("tea in London"), 7, 2),
+    "add with an id": (lambda memory: memory.add("tea in London", id="x"), 8, 2),
+    "add_many": (lambda memory: memory.add_many([Turn(user=f"tea {n}") for n in range(8)]), 7, 2),
     "search evolvable": (lambda memory: memory.search("coffee", mode="evolvable"), 5, 2),
     "search lexical": (lambda memory: memory.search("coffee", mode="lexical"), 5, 2),
     "search hybrid": (lambda memory: memory.search("coffee"), 6, 2),
@@ -70,13 +57,9 @@ def test_a_search_by_vectors_reads_tombstones_only_where_there_are_some(memory):
 
 
 def test_a_deletion_reads_no_other_tombstones(memory):
-    statements = []
-    engine = memory._engine.store._connections._engine
-    listener = ("before_cursor_execute", lambda *given: statements.append(given[2]))
-    event.listen(engine, *listener)
-    memory.delete("t5")
-    event.remove(engine, *listener)
-    assert not [one for one in statements if "group_concat" in one.lower()]
+    with counted(memory) as work:
+        memory.delete("t5")
+    assert not [one for one in work.statements if "group_concat" in one.lower()]
     assert [hit for hit in memory.search("coffee", k=40) if hit.record.id in ("t3", "t5")] == []
 
 
@@ -93,16 +76,10 @@ def test_a_lease_that_is_held_takes_no_statement_more(memory, tmp_path, name):
 
 def test_when_a_memory_began_is_looked_up_and_no_row_is_sorted(memory):
     store = memory._engine.store
-    seen = []
-    event.listen(
-        store._connections._engine,
-        "before_cursor_execute",
-        lambda connection, cursor, statement, given, *_: seen.append((statement, given)),
-    )
     view = store.view(memory.namespace)
-    seen.clear()
-    assert store.period(view)
-    queries = [item for item in seen if "ORDER BY turns.time" in item[0]]
+    with counted(memory) as work:
+        assert store.period(view)
+    queries = [item for item in work.given if "ORDER BY turns.time" in item[0]]
     assert len(queries) == 2
     with store._connections.reading() as connection:
         for statement, given in queries:

@@ -465,7 +465,7 @@ def test_a_fork_shares_rows_and_goes_its_own_way(store, alice):
     assert store.verify() == []
 
 
-def test_the_turns_beside_a_turn_are_found_across_gaps_and_forks(store, alice):
+def test_the_neighbours_of_a_turn_are_found_across_gaps_and_forks(store, alice):
     write(store, alice, notes(5))
     purge(store, alice, 3)
     view = store.view(alice)
@@ -596,6 +596,22 @@ def test_stats_count_what_is_there(store, alice):
     stats = store.stats()
     assert (stats["memories"], stats["turns"], stats["deleted"]) == (1, 4, 1)
     assert stats["bytes"] > 4096
+
+
+def test_a_memory_that_another_process_creates_meanwhile_is_used(store, alice, monkeypatch):
+    answers = iter([None, alice])  # at first it does not exist
+    monkeypatch.setattr("evomem_stores.log.store.find_memory", lambda *_: next(answers))
+    assert store.make_memory(("acme", "alice")) == alice
+
+
+def test_changes_with_a_view_from_before_a_purge_are_refused(store, alice):
+    view = write(store, alice, [turn(f"note {n}", n) for n in range(3)])
+    purge(store, alice, 1)
+    with pytest.raises(HeadMoved, match="were purged or sorted"):
+        store.annotate(view, 3, {"a": 1})
+    with pytest.raises(HeadMoved, match="were purged or sorted"):
+        store.hide(view, [3])
+    assert len(store.history(store.view(alice))) == 2
 
 
 def test_stats_count_no_memory_that_was_dropped(store, alice):

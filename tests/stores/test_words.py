@@ -94,7 +94,7 @@ def check_runs(connection, terms_of):
         assert len(full) == len(set(full))
 
 
-def test_postings_that_are_cut_short_are_said_and_never_believed(store):
+def test_truncated_postings_are_reported_and_never_trusted(store):
     memory = store.make_memory(("a",))
     view = write(store, memory, [turn("a cat", 1), turn("a dog", 2)])
     with store._connections.writing() as connection:

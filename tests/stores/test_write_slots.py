@@ -73,7 +73,7 @@ def test_who_waits_is_seen_and_comes_before_the_one_who_held_the_slot(stores):
     assert order == ["other", "one"]
 
 
-def test_who_waits_for_too_long_continues_without_a_slot(stores, monkeypatch):
+def test_a_writer_that_waits_too_long_continues_without_a_slot(stores, monkeypatch):
     for module in ("write_slots", "postgresql"):
         monkeypatch.setattr(f"evomem_stores.database.{module}.WAIT", 0.02)
     one, other = stores
@@ -108,7 +108,7 @@ def test_closing_one_of_two_databases_frees_no_slot_of_the_other(location):
             assert _is_taken(watching._engine.store)
 
 
-def test_a_bulk_beside_a_live_writer_reads_hardly_a_turn_twice_and_lets_it_in(location):
+def test_a_bulk_import_yields_to_a_live_writer_and_rereads_few_turns(location):
     bulk, live = Slow(), Slow()
     with evomem.open(location, bulk) as db, evomem.open(location, live) as other:
         db.memory("a").add("first", id="first")

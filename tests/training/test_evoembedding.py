@@ -259,7 +259,7 @@ def test_a_base_with_damaged_weights_is_refused_before_anything_is_written(tmp_p
     assert not (tmp_path / "out").exists()
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_leaves_what_was_kept(causal, tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_saved_state(causal, tmp_path):
     run = trainer(causal("qwen3"), tmp_path, steps=3)
     run.one_step()
     run.save()

@@ -53,7 +53,7 @@ def test_a_folder_with_another_run_is_refused(make_model, tokenizer, tmp_path):
         trainer(make_model, tokenizer, tmp_path, steps=9)
 
 
-def test_a_log_that_a_kill_cut_short_is_gone_on_with(make_model, tokenizer, tmp_path):
+def test_a_log_that_a_kill_truncated_is_continued(make_model, tokenizer, tmp_path):
     run = trainer(make_model, tokenizer, tmp_path, steps=2)
     run.run()
     with (tmp_path / "log.jsonl").open("a") as file:

@@ -35,7 +35,7 @@ IDS_PER_STATEMENT = 500
 CLEANED = 1  # the `user_version` of a file without deleted content in its free pages
 
 
-class Row(NamedTuple):
+class StoredMessage(NamedTuple):
     """A message as it is stored in the table."""
 
     id: int
@@ -101,7 +101,7 @@ class Chats:
         """Return the sessions of one memory that have messages."""
         return [session for labels, session in await self.addresses() if labels == namespace]
 
-    async def rows(self, namespace: Namespace, session: str) -> list[Row]:
+    async def rows(self, namespace: Namespace, session: str) -> list[StoredMessage]:
         """Return a session's messages, oldest first."""
         return await self._rows(TABLE, self.key(namespace, session))
 
@@ -109,7 +109,7 @@ class Chats:
         """Return the sessions that have messages of an unknown owner."""
         return await self._keys(UNASSIGNED)
 
-    async def unassigned(self, session: str) -> list[Row]:
+    async def unassigned(self, session: str) -> list[StoredMessage]:
         """Return the messages of a session whose owner is unknown."""
         return await self._rows(UNASSIGNED, session)
 
@@ -170,7 +170,7 @@ class Chats:
             keys = await connection.scalars(sa.select(_messages(name).c.key).distinct())
             return list(keys)
 
-    async def _rows(self, name: str, key: str) -> list[Row]:
+    async def _rows(self, name: str, key: str) -> list[StoredMessage]:
         if not await self._has(name):
             return []
         table = _messages(name)
@@ -178,7 +178,7 @@ class Chats:
         async with self._engine.connect() as connection:
             rows = await connection.execute(query.order_by(table.c.timestamp, table.c.id))
             return [
-                Row(id, _time(nanoseconds), ChatMessage.model_validate(data))
+                StoredMessage(id, _time(nanoseconds), ChatMessage.model_validate(data))
                 for id, nanoseconds, data in rows
             ]
 

@@ -17,7 +17,7 @@ from evomem.memory import Memory
 from evomem.records import as_utc
 from evomem.store import Namespace
 from evomem_integrations._databases import Handle
-from evomem_integrations.llamaindex.chats import Chats, Row, run
+from evomem_integrations.llamaindex.chats import Chats, StoredMessage, run
 from evomem_integrations.llamaindex.turns import identified, placed, spoken
 
 
@@ -171,7 +171,9 @@ Sides = tuple[str, str]
 """What the user and the assistant said in a turn."""
 
 
-def orphaned(rows: Sequence[Row], known: Collection[Sides], before: datetime | None) -> list[int]:
+def orphaned(
+    rows: Sequence[StoredMessage], known: Collection[Sides], before: datetime | None
+) -> list[int]:
     """Return the ids of messages whose turns are not in `known`, without system messages.
 
     Messages that belong to no complete turn are included if they are older than `before`.
@@ -191,7 +193,9 @@ def orphaned(rows: Sequence[Row], known: Collection[Sides], before: datetime | N
     ]
 
 
-def owner(rows: Sequence[Row], session: str, logs: Collection[Memory]) -> Namespace | None:
+def owner(
+    rows: Sequence[StoredMessage], session: str, logs: Collection[Memory]
+) -> Namespace | None:
     """Return the owner of the unassigned messages of a session, None if it is ambiguous.
 
     The owner is certain if all messages are questions and answers of complete turns, and the log of

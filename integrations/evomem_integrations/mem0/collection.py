@@ -30,7 +30,7 @@ NEVER = "9999-12-31"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Item:
     """A vector in Mem0's sense: an id, a payload with the text under `data`, and optionally a score."""
 
     id: str
@@ -110,7 +110,7 @@ class Collection:
 
     # reading -------------------------------------------------------------------------------
 
-    def get(self, id: str) -> Row | None:
+    def get(self, id: str) -> Item | None:
         """Return a row, or None if there is no row with this id."""
         try:
             _, versions = self._find(id)
@@ -120,7 +120,7 @@ class Collection:
 
     def rows(
         self, filters: Mapping[str, Any] | None, limit: int | None, *, alive: str | None = None
-    ) -> list[Row]:
+    ) -> list[Item]:
         """Return rows in the order they were stored.
 
         Args:
@@ -144,7 +144,7 @@ class Collection:
         mode: Mode = "evolvable",
         alive: str | None = None,
         **options: Any,
-    ) -> list[Row]:
+    ) -> list[Item]:
         """Return the rows that answer `query` best; scores are evomem's.
 
         Args:
@@ -257,9 +257,9 @@ def _one_sided(payload: Mapping[str, Any]) -> Turn:
     return Turn(user=text, speaker=speaker or (role if role not in (None, "user") else None))
 
 
-def _row(record: Record, score: float | None = None) -> Row:
+def _row(record: Record, score: float | None = None) -> Item:
     payload = {k: v for k, v in record.turn.metadata.items() if k != EXPIRES}
-    return Row(_session(record), {"data": text_of(record), **payload}, score)
+    return Item(_session(record), {"data": text_of(record), **payload}, score)
 
 
 def _session(record: Record) -> str:

@@ -16,7 +16,7 @@ from evomem.errors import NotFound, QueryError
 from evomem.memory_view import Mode
 from evomem_integrations._databases import Handle, share
 from evomem_integrations.mem0 import arguments, results
-from evomem_integrations.mem0.collection import Collection, Row
+from evomem_integrations.mem0.collection import Collection, Item
 
 logger = logging.getLogger(__name__)
 
@@ -334,7 +334,7 @@ class Memory:
     ) -> None:
         self.close()
 
-    def _existing(self, memory_id: str) -> Row:
+    def _existing(self, memory_id: str) -> Item:
         row = self._rows.get(memory_id)
         if row is None:
             raise MemoryNotFound(

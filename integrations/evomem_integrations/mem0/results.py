@@ -11,7 +11,7 @@ from typing import Any
 
 from evomem.records import Turn
 from evomem_integrations.documents import turn_text
-from evomem_integrations.mem0.collection import Row
+from evomem_integrations.mem0.collection import Item
 
 PROMOTED = (
     "user_id", "agent_id", "run_id", "actor_id", "role", "attributed_to", "expiration_date",
@@ -43,7 +43,7 @@ def event(id: str, payload: Mapping[str, Any], infer: bool) -> dict[str, Any]:
     return {**shown, "actor_id": payload.get("actor_id"), "role": payload["role"]}
 
 
-def item(row: Row) -> dict[str, Any]:
+def item(row: Item) -> dict[str, Any]:
     """Return a row in the form of Mem0's results."""
     payload = row.payload
     extra = {key: value for key, value in payload.items() if key not in CORE}
@@ -89,7 +89,7 @@ def text_hash(text: str) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def events(row: Row) -> list[dict[str, Any]]:
+def events(row: Item) -> list[dict[str, Any]]:
     """Return the versions of a memory's text, oldest first, in the form of `history`."""
     payload, events = row.payload, []
     versions = [*payload.get(EARLIER, []), {"memory": payload["data"]}]

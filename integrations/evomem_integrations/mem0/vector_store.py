@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from evomem.errors import NotFound
 from evomem_integrations._databases import share
-from evomem_integrations.mem0.collection import ROOT, Collection, Row
+from evomem_integrations.mem0.collection import ROOT, Collection, Item
 
 PROVIDER = "evomem"
 
-Rows = list[Row]  # needed because the class has a method named `list`
+Items = list[Item]  # needed because the class has a method named `list`
 
 
 class EvoMemConfig(BaseModel):
@@ -75,22 +75,22 @@ class EvoMemVectorStore(VectorStoreBase):  # type: ignore[misc]  # Mem0 has no t
 
     def search(
         self, query: str, vectors: Any, top_k: int = 5, filters: Mapping[str, Any] | None = None
-    ) -> Rows:
+    ) -> Items:
         """Return the rows that answer `query` best, with scores in [0, 1]."""
         if not query.strip() or top_k < 1:
             return []
         rows = self._rows.search(query, filters, top_k)
-        return [Row(row.id, row.payload, max(0.0, row.score or 0.0)) for row in rows]
+        return [Item(row.id, row.payload, max(0.0, row.score or 0.0)) for row in rows]
 
     def keyword_search(
         self, query: str, top_k: int = 5, filters: Mapping[str, Any] | None = None
-    ) -> Rows:
+    ) -> Items:
         """Return the rows that share words with `query`; scores are BM25."""
         if not query.strip() or top_k < 1:
             return []
         return self._rows.search(query, filters, top_k, mode="lexical")
 
-    def get(self, vector_id: str) -> Row | None:
+    def get(self, vector_id: str) -> Item | None:
         """Return a row, or None if there is no row with this id."""
         return self._rows.get(vector_id)
 
@@ -110,7 +110,7 @@ class EvoMemVectorStore(VectorStoreBase):  # type: ignore[misc]  # Mem0 has no t
 
     def list(
         self, filters: Mapping[str, Any] | None = None, top_k: int | None = None
-    ) -> Sequence[Rows]:
+    ) -> Sequence[Items]:
         """Return rows in the order they were stored, in the list with one list that Mem0 expects."""
         return [self._rows.rows(filters, top_k)]
 

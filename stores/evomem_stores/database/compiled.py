@@ -1,11 +1,22 @@
-"""A cache of compiled statements for all databases of a process: compiling costs more than running."""
+"""Compiled statements, shared by all databases of a process: compiling costs more than running.
+
+`CACHE` holds those that SQLAlchemy runs. A `Statement` is run by the driver.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
+from sqlalchemy import ClauseElement, Connection, Dialect
 from sqlalchemy.dialects import registry
 from sqlalchemy.util import LRUCache
+
+from evomem_stores.database.connections import driver
+
+Values = Mapping[str, Any]
+NO_VALUES: Values = MappingProxyType({})
 
 CACHE: LRUCache[Any, Any] = LRUCache(1000)
 """The value of the execution option `compiled_cache`. Its keys contain the dialect (`Shared`)."""
@@ -29,3 +40,88 @@ def register(dialect: type[Shared], name: str) -> str:
     """Register a dialect with SQLAlchemy; return its name in URLs."""
     registry.register(f"{name}.evomem", dialect.__module__, dialect.__name__)
     return f"{name}+evomem"
+
+
+class Statement:
+    """A statement with named parameters that the driver runs; its rows are plain tuples.
+
+    For the statements of frequent calls: SQLAlchemy takes several times as long as SQLite to run a
+    statement that reads or writes one row. Columns have the driver's types, so use it only with
+    integers, texts and bytes.
+    """
+
+    def __init__(self, query: ClauseElement) -> None:
+        """Take a query; an `Insert` without values takes a value for every column."""
+        self._query = query
+        self._compiled: dict[Dialect, _Compiled] = {}
+
+    def rows(self, connection: Connection, values: Values = NO_VALUES) -> list[tuple[Any, ...]]:
+        """Return all rows."""
+        rows: list[tuple[Any, ...]] = self._run(connection, values).fetchall()
+        return rows
+
+    def row(self, connection: Connection, values: Values = NO_VALUES) -> tuple[Any, ...] | None:
+        """Return the first row, None if there is none."""
+        cursor = self._run(connection, values)
+        row: tuple[Any, ...] | None = cursor.fetchone()
+        cursor.close()
+        return row
+
+    def value(self, connection: Connection, values: Values = NO_VALUES) -> Any:
+        """Return the first column of the first row, None if there is no row."""
+        row = self.row(connection, values)
+        return None if row is None else row[0]
+
+    def run(self, connection: Connection, values: Values = NO_VALUES) -> None:
+        """Run a statement that returns no rows."""
+        self._run(connection, values)
+
+    def run_many(self, connection: Connection, values: Iterable[Values]) -> None:
+        """Run a statement that returns no rows once for each of `values`."""
+        compiled = self._for(connection.dialect)
+        cursor = driver(connection).cursor()
+        cursor.executemany(compiled.sql, [compiled.arguments(row) for row in values])
+
+    def _run(self, connection: Connection, values: Values) -> Any:
+        compiled = self._for(connection.dialect)
+        return driver(connection).execute(compiled.sql, compiled.arguments(values))
+
+    def _for(self, dialect: Dialect) -> _Compiled:
+        compiled = self._compiled.get(dialect)
+        if compiled is None:
+            compiled = self._compiled[dialect] = _Compiled.of(self._query, dialect)
+        return compiled
+
+
+class _Compiled(NamedTuple):
+    """A statement in the SQL of one dialect."""
+
+    sql: str
+    order: list[str] | None
+    """The names of its parameters, if the driver takes them by position."""
+    constants: dict[str, Any]
+    """The values of parameters that are literals in the query."""
+    converters: list[tuple[str, Callable[[Any], Any]]]
+    """By parameter: the conversion to the driver's type, if there is one."""
+
+    @classmethod
+    def of(cls, query: ClauseElement, dialect: Dialect) -> _Compiled:
+        compiled: Any = query.compile(dialect=dialect)
+        parameters = {name: parameter for parameter, name in compiled.bind_names.items()}
+        converters = (
+            (name, parameter.type.dialect_impl(dialect).bind_processor(dialect))
+            for name, parameter in parameters.items()
+        )
+        return cls(
+            compiled.string,
+            compiled.positiontup,
+            {name: value.value for name, value in parameters.items() if not value.required},
+            [(name, converter) for name, converter in converters if converter],
+        )
+
+    def arguments(self, values: Values) -> list[Any] | dict[str, Any]:
+        """Return the values as the driver takes them."""
+        named = {**self.constants, **values}
+        for name, convert in self.converters:
+            named[name] = convert(named[name])
+        return named if self.order is None else [named[name] for name in self.order]

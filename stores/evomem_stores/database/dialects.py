@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     literal,
+    literal_column,
     type_coerce,
 )
 from sqlalchemy import Dialect as SqlDialect
@@ -31,6 +32,9 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import Boolean, NullType, TypeDecorator, TypeEngine
 
+COMMA: Any = literal_column("','")
+"""The separator of `func.aggregate_strings` in a `Statement`: SQLAlchemy inserts a `str` only when it
+runs a statement itself."""
 EXACT_FLOAT_LIMIT = 2**53  # smaller integers are exact as float64
 INT64_LIMIT = 2**63  # smaller integers fit into 64 bits
 
@@ -66,6 +70,21 @@ class OneOf(FunctionElement[bool]):
 
     def self_group(self, against: object = None) -> OneOf:
         """Return itself: SQLAlchemy's default, `… = 1`, keeps SQLite from using an index."""
+        return self
+
+
+class Holds(FunctionElement[bool]):
+    """The condition that a column holds a text, letter for letter."""
+
+    type = Boolean()
+    inherit_cache = True
+
+    def __init__(self, column: ColumnElement[str], text: str) -> None:
+        """Take the text as a parameter."""
+        super().__init__(column, literal(text, Text()))
+
+    def self_group(self, against: object = None) -> Holds:
+        """Return itself; see `OneOf`."""
         return self
 
 
@@ -159,6 +178,18 @@ def _one_of_in_sqlite(element: OneOf, compiler: SQLCompiler, **options: Any) -> 
 def _one_of_in_postgresql(element: OneOf, compiler: SQLCompiler, **options: Any) -> str:
     column, values = (compiler.process(clause, **options) for clause in element.clauses)
     return f"{column} = ANY ({values})"
+
+
+@compiles(Holds, "sqlite")
+def _holds_in_sqlite(element: Holds, compiler: SQLCompiler, **options: Any) -> str:
+    column, text = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"instr({column}, {text}) > 0"
+
+
+@compiles(Holds, "postgresql")
+def _holds_in_postgresql(element: Holds, compiler: SQLCompiler, **options: Any) -> str:
+    column, text = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"strpos({column}, {text}) > 0"
 
 
 @compiles(Now, "sqlite")

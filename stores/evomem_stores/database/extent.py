@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, select
 
+from evomem_stores.database.compiled import Statement
 from evomem_stores.database.tables import memories, row_number, turns
 
-_EXTENT = (
+_EXTENT = Statement(
     select(memories.c.revision, memories.c.head, memories.c.rows, turns.c.key)
     .select_from(memories.outerjoin(turns, turns.c.row == bindparam("row")))
     .where(memories.c.memory == bindparam("memory"))
@@ -30,5 +31,5 @@ class Extent(NamedTuple):
 def extent(connection: Connection, memory: int, seq: int) -> Extent:
     """Return the extent of a memory, with the key of its row at `seq`."""
     parameters = {"memory": memory, "row": row_number(memory, seq)}
-    row = connection.execute(_EXTENT, parameters).one_or_none()
+    row = _EXTENT.row(connection, parameters)
     return Extent(-1, 0, 0, None) if row is None else Extent(*row)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
-from sqlalchemy import URL, Connection, create_engine, event, make_url, select
+from sqlalchemy import URL, Connection, create_engine, make_url, select
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import Pool
@@ -137,8 +137,6 @@ class PostgresConnections(Connections):
             for idle in IDLE_TIMEOUTS
         )
         self._create = f"CREATE SCHEMA IF NOT EXISTS {quoted}"
-        for pool in (self._engine, self._slots):
-            event.listen(pool, "begin", self._begin)
         self._inherited: list[Pool] = []
         reset_in_child(self._after_fork)
 
@@ -168,8 +166,8 @@ class PostgresConnections(Connections):
         with suppress(SQLAlchemyError, psycopg.Error):
             connection = stack.enter_context(self._slots.connect())
             settings = f"SET LOCAL lock_timeout TO {round(WAIT * 1000)}"
-            connection.execution_options(begin=f"BEGIN; {settings}")
             stack.enter_context(connection.begin())
+            driver(connection).execute(f"BEGIN; {settings}")
             driver(connection).execute("SELECT pg_advisory_xact_lock(%s)", [key])
             slot = partial(self._is_waited_for, connection, key)
         try:
@@ -332,15 +330,14 @@ class PostgresConnections(Connections):
     def _transaction(self, begin: str) -> Iterator[Connection]:
         if self._closed:
             raise StoreError(f"{self.place} was closed: open it again")
-        with self._translated(), self._engine.connect() as connection:
-            connection.execution_options(begin=begin)
-            with connection.begin():
-                yield connection
-
-    @staticmethod
-    def _begin(connection: Connection) -> None:
-        if begin := connection.get_execution_options().get("begin"):
+        with (
+            self._translated(),
+            self._engine.connect() as connection,
+            connection.begin(),
+        ):
+            # Not a listener of SQLAlchemy's: while there is one, each statement looks for listeners.
             driver(connection).execute(begin)
+            yield connection
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

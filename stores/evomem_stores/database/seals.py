@@ -78,10 +78,7 @@ class Seals:
     def check_row(self, columns: Mapping[str, Any] | RowMapping) -> None:
         """Raise `IntegrityError` if a turn was changed since it was written."""
         if self.row(columns) != columns["seal"]:
-            raise IntegrityError(
-                f"turn {columns['seq']} of memory {columns['memory']} was changed since it was "
-                "written: its seal does not match; run verify, and restore the database from a backup"
-            )
+            raise changed_row(columns["memory"], columns["seq"])
 
     def reading(self, columns: Mapping[str, Any] | RowMapping, fingerprint: str) -> bytes:
         """Return the checksum of a turn's embeddings and latents."""
@@ -139,6 +136,14 @@ class Seals:
     def rows(self, seals: Iterable[bytes]) -> int:
         """Return the sum of turns with these seals."""
         return sum(self.share(b"rows", [seal]) for seal in seals) % MODULUS
+
+
+def changed_row(memory: int, seq: int) -> IntegrityError:
+    """Return the error for a turn whose seal does not match."""
+    return IntegrityError(
+        f"turn {seq} of memory {memory} was changed since it was written: its seal does not match; "
+        "run verify, and restore the database from a backup"
+    )
 
 
 def tombstones(text: str) -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 from weakref import WeakSet
 
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import Connection, create_engine
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, Pool, QueuePool, StaticPool
@@ -88,7 +88,6 @@ class SqliteConnections(Connections):
             pool = {"poolclass": QueuePool, "pool_size": READERS, "max_overflow": 0}
         self._engine = create_engine(_URL, creator=self._connect, **pool)
         self._engine.update_execution_options(compiled_cache=CACHE)
-        event.listen(self._engine, "begin", _begin)
         self._connections: WeakSet[_Connection] = WeakSet()
         self._inherited: list[Pool] = []
         self._make_locks()
@@ -98,20 +97,15 @@ class SqliteConnections(Connections):
     def _reading(self) -> Iterator[Connection]:
         """See `Connections._reading`."""
         stable = read_only.unchanged(self.path) if self.path and self.read_only else nullcontext()
-        with stable, self._readers, self._connected() as connection:
-            with connection.begin():
-                self.guard(connection)
-                yield connection
+        with stable, self._readers, self._transaction("BEGIN") as connection:
+            yield connection
 
     @contextmanager
     def writing(self, memory: int | None = None) -> Iterator[Connection]:
         """See `Connections.writing`. One lock covers the whole database."""
         self.check_writable()
-        with self._writers, self._connected() as connection:
-            connection.execution_options(begin="BEGIN IMMEDIATE")
-            with connection.begin():
-                self.guard(connection)
-                yield connection
+        with self._writers, self._transaction("BEGIN IMMEDIATE") as connection:
+            yield connection
 
     exclusive = altering = forgetting = writing
 
@@ -236,6 +230,14 @@ class SqliteConnections(Connections):
         )
 
     @contextmanager
+    def _transaction(self, begin: str) -> Iterator[Connection]:
+        with self._connected() as connection, connection.begin():
+            # Not a listener of SQLAlchemy's: while there is one, each statement looks for listeners.
+            driver(connection).execute(begin)
+            self.guard(connection)
+            yield connection
+
+    @contextmanager
     def _connected(self) -> Iterator[Connection]:
         with translated(self.path), using_sqlite(self.place), self._engine.connect() as connection:
             yield connection
@@ -282,10 +284,6 @@ class SqliteConnections(Connections):
 
 class _Connection(sqlite3.Connection):
     """An SQLite connection that supports weak references."""
-
-
-def _begin(connection: Connection) -> None:
-    driver(connection).execute(connection.get_execution_options().get("begin", "BEGIN"))
 
 
 @contextmanager

@@ -11,14 +11,17 @@ from __future__ import annotations
 import json
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Row, bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from evomem.errors import IntegrityError
 from evomem.rows import Rows
-from evomem.store import Extract, Listed, Namespace
+from evomem.state import Vectors
+from evomem.store import Extract, Listed, Namespace, Seqs
+from evomem_stores.database.compiled import Statement
 from evomem_stores.database.dialects import OneOf
 from evomem_stores.database.seals import MODULUS, SEALED_COLUMNS, seals_of
 from evomem_stores.database.tables import hidden, integrity, memories, turns
@@ -26,33 +29,36 @@ from evomem_stores.log import ledger
 from evomem_stores.log.ledger import Entry
 from evomem_stores.log.lookup import read, visible
 from evomem_stores.log.namespaces import bounds, decode_namespace, under
-from evomem_stores.log.rows import RECORD_COLUMNS, damaged, moment, unpack_embeddings
+from evomem_stores.log.rows import RECORD_COLUMNS, damaged, moment, unpack_embeddings, unpack_many
 from evomem_stores.log.views import take_view
 
 COLUMNS = (*RECORD_COLUMNS, "embedding")
-_Columns = namedtuple("_Columns", COLUMNS)  # type: ignore[misc]  # has the fields of SQLAlchemy's rows
+_Columns = namedtuple("_Columns", COLUMNS)  # type: ignore[misc]
 ROW_BYTES = 1000  # approximate size of a turn in memory without metadata and embeddings
 
 _TOMBSTONE = select(hidden.c.seq).where(
     hidden.c.memory == turns.c.memory, hidden.c.seq == turns.c.seq
 )
-_ALL = (
+_ALL = Statement(
     select(*(turns.c[name] for name in COLUMNS))
     .where(OneOf(turns.c.memory, bindparam("numbers")), ~_TOMBSTONE.exists())
     .order_by(turns.c.row)
 )
-_NEW = (
+_NEW = Statement(
     select(*(turns.c[name] for name in COLUMNS))
     .where(turns.c.memory == bindparam("number"), turns.c.seq > bindparam("after"))
     .order_by(turns.c.row)
 )
 
 
-_VERSION = select(
-    select(integrity.c.changes).scalar_subquery(), func.count(), func.sum(memories.c.changes)
-).where(
-    (memories.c.namespace == bindparam("self"))
-    | ((memories.c.namespace >= bindparam("first")) & (memories.c.namespace < bindparam("behind")))
+_VERSION = Statement(
+    select(
+        select(integrity.c.changes).scalar_subquery(), func.count(), func.sum(memories.c.changes)
+    ).where(
+        (memories.c.namespace == bindparam("self"))
+        | (memories.c.namespace >= bindparam("first"))
+        & (memories.c.namespace < bindparam("behind"))
+    )
 )
 
 
@@ -60,7 +66,7 @@ def version(connection: Connection, prefix: Namespace) -> tuple[int, ...]:
     """See `Store.version`: counters that never decrease; adding or dropping a memory raises one."""
     name, first, end = bounds(prefix)
     parameters = {"self": name, "first": first, "behind": end}
-    return tuple(int(number or 0) for number in connection.execute(_VERSION, parameters).one())
+    return tuple(int(number or 0) for number in _VERSION.rows(connection, parameters)[0])
 
 
 def entries(connection: Connection, prefix: Namespace) -> list[tuple[Entry, Mapping[int, int]]]:
@@ -68,7 +74,7 @@ def entries(connection: Connection, prefix: Namespace) -> list[tuple[Entry, Mapp
 
     Sorted by namespace. Raises `IntegrityError` as `ledger.with_hidden` does.
     """
-    rows = connection.execute(ledger.WITH_HIDDEN.where(under(prefix))).mappings()
+    rows = connection.execute(ledger.WITH_HIDDEN.where(under(prefix)))
     pairs = [ledger.open_with_hidden(seals_of(connection), row) for row in rows]
     return sorted(pairs, key=lambda pair: decode_namespace(pair[0].namespace))
 
@@ -86,15 +92,15 @@ def read_extracts(
     unforked = [e for e, _ in listed if e.memory not in extracts and e.parent is None]
     rows: dict[int, list[Any]] = {entry.memory: [] for entry in unforked}
     if unforked:
-        for row in connection.execute(_ALL, {"numbers": list(rows)}):
-            rows[row.memory].append(row)
+        for row in _ALL.rows(connection, {"numbers": list(rows)}):
+            rows[row[0]].append(_Columns._make(row))
     for entry in unforked:
         extracts[entry.memory] = _built(connection, entry, rows[entry.memory], dim)
     for entry, _ in listed:
         if entry.memory not in extracts:  # a fork
             view = take_view(connection, entry.memory)
             read_rows = read(connection, view.spans, COLUMNS, visible(view))
-            columns = [_Columns(*row.values()) for row in read_rows]
+            columns = [_Columns._make(row.values()) for row in read_rows]
             extracts[entry.memory] = _extract(connection, entry, columns, dim, key=view.key)
     return [extracts[entry.memory] for entry, _ in listed]
 
@@ -123,7 +129,7 @@ def _updated(
     if mark[:2] != old.mark[:2]:  # turns were purged, or the number belongs to another memory
         return None
     parameters = {"number": entry.memory, "after": old.mark[2]}
-    rows = connection.execute(_NEW, parameters).all()
+    rows: list[Any] = [_Columns._make(row) for row in _NEW.rows(connection, parameters)]
     added = seals_of(connection).rows([row.seal for row in rows])
     before, after = (_sum_of_seals(entry, connection, point) for point in (old.mark, mark))
     if (before + added - after) % MODULUS:
@@ -145,7 +151,7 @@ def _updated(
     )
 
 
-def _built(connection: Connection, entry: Entry, rows: Sequence[Row[Any]], dim: int) -> Extract:
+def _built(connection: Connection, entry: Entry, rows: Sequence[Any], dim: int) -> Extract:
     """Return the extract of a memory that is not a fork."""
     if len(rows) != entry.rows - entry.gone:
         raise IntegrityError(
@@ -175,20 +181,28 @@ def _extract(
         except (ValueError, TypeError, OverflowError) as error:
             raise damaged(entry.memory, seq, error) from error
         nbytes += ROW_BYTES + 4 * len(text) + len(row.embedding)
-    parts = []
-    for turn, row in zip(listed, rows, strict=True):
-        try:
-            parts.append(unpack_embeddings(row.embedding, dim))
-        except (ValueError, TypeError) as error:
-            raise damaged(entry.memory, turn.seq, error) from error
-    sizes = [len(part) for part in parts]
+    vectors, owners = _vectors(entry.memory, rows, dim)
     return Extract(
         entry.memory,
         decode_namespace(entry.namespace),
         _mark(entry),
         key,
         listed,
-        Rows.joined(parts, dim)[:],
-        np.repeat(np.arange(len(sizes)), sizes),
+        vectors,
+        owners,
         nbytes,
     )
+
+
+def _vectors(memory: int, rows: Sequence[Any], dim: int) -> tuple[Vectors, Seqs]:
+    """Return the embeddings of rows, (n, D) float32, and for each the index of its row."""
+    with suppress(ValueError, TypeError, IndexError):  # fast path; if it fails, decode row by row
+        return unpack_many([row.embedding for row in rows], dim)[:], np.arange(len(rows))
+    parts = []
+    for row in rows:
+        try:
+            parts.append(unpack_embeddings(row.embedding, dim))
+        except (ValueError, TypeError) as error:
+            raise damaged(memory, row.seq, error) from error
+    sizes = [len(part) for part in parts]
+    return Rows.joined(parts, dim)[:], np.repeat(np.arange(len(sizes)), sizes)

@@ -8,6 +8,7 @@ enclosing object. An absent key passes the tests that hold of nothing (`$ne`, `$
 
 from __future__ import annotations
 
+import json
 import operator
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
@@ -42,7 +43,14 @@ from evomem.where import (
     holds_of_nothing,
     read_where,
 )
-from evomem_stores.database.dialects import Elements, Entries, Number, OneOf
+from evomem_stores.database.dialects import (
+    EXACT_FLOAT_LIMIT,
+    Elements,
+    Entries,
+    Holds,
+    Number,
+    OneOf,
+)
 from evomem_stores.database.tables import turns
 from evomem_stores.log.rows import micros
 
@@ -85,10 +93,7 @@ def conditions(condition: Filter) -> list[Bool]:
         if condition.role not in _ROLES:
             raise QueryError(f"role must be one of {', '.join(_ROLES)}, got {condition.role!r}")
         tests.append(_ROLES[condition.role])
-    metadata = _Value((turns,), None, turns.c.metadata, turns.c.metadata)
-    tests += [
-        _holds(condition_of_key, metadata) for condition_of_key in read_where(condition.where)
-    ]
+    tests += map(_on_metadata, read_where(condition.where))
     if condition.source is not None:
         tests.append(_of_source(condition.source))
     if condition.not_source:
@@ -109,6 +114,28 @@ def _of_source(labels: Collection[str | None]) -> Bool:
     if None in labels:
         return turns.c.seq.not_in(labelled.where(not_(listed)))
     return turns.c.seq.in_(labelled.where(listed))
+
+
+def _on_metadata(condition: Condition) -> Bool:
+    """Return the condition that a turn's metadata meets `condition`."""
+    test = _holds(condition, _Value((turns,), None, turns.c.metadata, turns.c.metadata))
+    text = _written(condition)
+    return test if text is None else and_(Holds(turns.c.metadata, text), test)
+
+
+def _written(condition: Condition) -> str | None:
+    """Return a text that is in the stored metadata if a condition on it holds; None if there is none.
+
+    To look for a text takes half as long as to read JSON. Metadata is stored as `json.dumps` writes it.
+    """
+    match condition:
+        case Key(name, Test("$eq", operand)):
+            if isinstance(operand, int | float) and not isinstance(operand, bool):
+                if not 0 < abs(operand) < EXACT_FLOAT_LIMIT:  # 0 may be "-0.0", 2**60 "1.15e+18"
+                    return None
+                operand = int(operand) if operand == int(operand) else operand  # 3 begins "3.0"
+            return f"{json.dumps(name)}: {json.dumps(operand)}"
+    return None
 
 
 class _Value(NamedTuple):

@@ -17,9 +17,7 @@ from typing import Any
 
 from sqlalchemy import (
     Connection,
-    RowMapping,
     String,
-    Update,
     bindparam,
     func,
     insert,
@@ -28,7 +26,8 @@ from sqlalchemy import (
 )
 
 from evomem.errors import HeadMoved, IntegrityError
-from evomem_stores.database.dialects import Now
+from evomem_stores.database.compiled import Statement
+from evomem_stores.database.dialects import COMMA, Now
 from evomem_stores.database.seals import MODULUS, Mark, Seals, seals_of, tombstones
 from evomem_stores.database.tables import (
     Columns,
@@ -133,10 +132,12 @@ ENTRY_COLUMNS = tuple(
 )
 """The columns of an entry, for queries that also read other columns."""
 
-_ENTRY = select(*ENTRY_COLUMNS).where(memories.c.memory == bindparam("number"))
+_BY_NUMBER = select(*ENTRY_COLUMNS).where(memories.c.memory == bindparam("number"))
+_ENTRY = Statement(_BY_NUMBER)
+_LOCKED_ENTRY = Statement(_BY_NUMBER.with_for_update(key_share=True))
 _LISTED = (
     select(
-        func.aggregate_strings(hidden.c.seq.cast(String) + ":" + hidden.c.since.cast(String), ",")
+        func.aggregate_strings(hidden.c.seq.cast(String) + ":" + hidden.c.since.cast(String), COMMA)
     )
     .where(hidden.c.memory == memories.c.memory)
     .scalar_subquery()
@@ -144,25 +145,29 @@ _LISTED = (
 )
 WITH_HIDDEN = select(*ENTRY_COLUMNS, _LISTED)
 """Entries with their tombstones, for `ledger.open_with_hidden`."""
-_WITH_HIDDEN = WITH_HIDDEN.where(memories.c.memory == bindparam("number"))
+_WITH_HIDDEN = Statement(WITH_HIDDEN.where(memories.c.memory == bindparam("number")))
 
 
-def open_entry(seals: Seals, row: RowMapping | Mapping[str, Any]) -> Entry:
-    """Return the entry in a row of `memories`. Raises `IntegrityError` if its seal does not match."""
-    plain: list[Any] = [row[name] for name in PLAIN_COLUMNS]
-    read = (*plain, row["sums"], row["seal"])
+def open_entry(seals: Seals, row: Sequence[Any]) -> Entry:
+    """Return the entry in a row whose first columns are `ENTRY_COLUMNS`.
+
+    Raises:
+        IntegrityError: Its seal does not match.
+    """
+    plain = tuple(row[: len(PLAIN_COLUMNS)])
+    sums, seal, fence, wanted = row[len(PLAIN_COLUMNS) : len(ENTRY_COLUMNS)]
+    read = (*plain, sums, seal)
     if seals.verified_entries.get(plain[0]) != read:
-        if seals.digest(b"memory", plain, row["sums"]) != row["seal"]:
+        if seals.digest(b"memory", plain, sums) != seal:
             raise IntegrityError(
-                f"the entry of memory {row['memory']} ({row['namespace']!r:.80}) was changed since "
-                f"it was written: its seal does not match; {_RESTORE}"
+                f"the entry of memory {plain[0]} ({plain[1]!r:.80}) was changed since it was "
+                f"written: its seal does not match; {_RESTORE}"
             )
         if len(seals.verified_entries) >= MAX_VERIFIED_ENTRIES:
             seals.verified_entries.clear()
         seals.verified_entries[plain[0]] = read
     entry = Entry(*plain)
-    entry.stored, entry._read = row["sums"], tuple(plain)
-    entry.fence, entry.wanted = row["fence"], row["wanted"]
+    entry.stored, entry.fence, entry.wanted, entry._read = sums, fence, wanted, plain
     return entry
 
 
@@ -173,8 +178,7 @@ def get(connection: Connection, number: int, *, lock: bool = False) -> Entry:
         HeadMoved: There is no such memory.
         IntegrityError: Its seal does not match.
     """
-    query = _ENTRY.with_for_update(key_share=True) if lock else _ENTRY
-    row = connection.execute(query, {"number": number}).mappings().one_or_none()
+    row = (_LOCKED_ENTRY if lock else _ENTRY).row(connection, {"number": number})
     if row is None:
         raise HeadMoved(f"there is no memory number {number} any more: it was dropped meanwhile")
     return open_entry(seals_of(connection), row)
@@ -187,16 +191,16 @@ def with_hidden(connection: Connection, number: int) -> tuple[Entry, dict[int, i
         HeadMoved: There is no such memory.
         IntegrityError: The entry's seal does not match, or a tombstone was changed.
     """
-    row = connection.execute(_WITH_HIDDEN, {"number": number}).mappings().one_or_none()
+    row = _WITH_HIDDEN.row(connection, {"number": number})
     if row is None:
         raise HeadMoved(f"there is no memory number {number} any more: it was dropped meanwhile")
     return open_with_hidden(seals_of(connection), row)
 
 
-def open_with_hidden(seals: Seals, row: RowMapping) -> tuple[Entry, dict[int, int]]:
+def open_with_hidden(seals: Seals, row: Sequence[Any]) -> tuple[Entry, dict[int, int]]:
     """Decode a row of `WITH_HIDDEN`. Raises `IntegrityError` as `with_hidden` does."""
     entry = open_entry(seals, row)
-    listed = row["listed"] or ""
+    listed = row[len(ENTRY_COLUMNS)] or ""
     try:
         gone = dict(sorted(tombstones(listed)))
     except ValueError:
@@ -242,17 +246,17 @@ def put(connection: Connection, entry: Entry) -> None:
     values["number"] = entry.memory
     if lease is not None:
         values["micros"] = lease.micros
-    connection.execute(_put(changed, lease is not None), values)
+    _put(changed, lease is not None).run(connection, values)
     entry.stored, entry._read = columns["sums"], tuple(columns[name] for name in PLAIN_COLUMNS)
 
 
 @lru_cache(maxsize=64)
-def _put(names: tuple[str, ...], renew: bool) -> Update:
+def _put(names: tuple[str, ...], renew: bool) -> Statement:
     """Return the statement that changes columns of an entry; it leaves unchanged columns alone."""
     new: Columns = {name: bindparam(f"new_{name}") for name in names}
     if renew:
         new["leased"] = Now() + bindparam("micros")
-    return update(memories).where(memories.c.memory == bindparam("number")).values(new)
+    return Statement(update(memories).where(memories.c.memory == bindparam("number")).values(new))
 
 
 def stored_seal(connection: Connection, number: int) -> bytes:

@@ -12,7 +12,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     RowMapping,
-    Select,
     and_,
     bindparam,
     func,
@@ -22,10 +21,13 @@ from sqlalchemy import (
 from sqlalchemy.sql import ColumnExpressionArgument
 
 from evomem.store import Span, View
+from evomem_stores.database.compiled import Statement
 from evomem_stores.database.dialects import OneOf
 from evomem_stores.database.tables import hidden, memories, row_number, turns, within
 from evomem_stores.log import ledger
-from evomem_stores.log.rows import micros
+from evomem_stores.log.rows import RECORD_COLUMNS, micros
+
+MAX_MICROS = 2**63 - 1  # no time is later
 
 
 def read(
@@ -81,29 +83,49 @@ def _rows(
     return (within(span),)
 
 
-_TAKEN = select(turns.c.id).where(  # built once: building it costs more than running it
-    turns.c.memory == bindparam("of"),
-    (turns.c.seq + 0).between(bindparam("first"), bindparam("last")),  # as in `_rows`
-    OneOf(turns.c.id, bindparam("ids")),
-)
+def _with_ids(*columns: ColumnElement[Any]) -> Statement:
+    return Statement(
+        select(*columns)
+        .where(
+            turns.c.memory == bindparam("of"),
+            (turns.c.seq + 0).between(bindparam("first"), bindparam("last")),  # as in `_rows`
+            OneOf(turns.c.id, bindparam("ids")),
+        )
+        .order_by(turns.c.row)
+    )
+
+
+_TAKEN = _with_ids(turns.c.id)
+_WITH_IDS = _with_ids(*(turns.c[name] for name in RECORD_COLUMNS))
 
 
 def taken(connection: Connection, seen: Sequence[Span], ids: Iterable[str | None]) -> list[str]:
     """Return those of `ids` that rows of the spans have."""
+    return [id for (id,) in _of_spans(connection, _TAKEN, seen, ids)]
+
+
+def with_ids(
+    connection: Connection, seen: Sequence[Span], ids: Iterable[str]
+) -> list[tuple[Any, ...]]:
+    """Return the `RECORD_COLUMNS` of the spans' rows with these ids, hidden or not, in log order."""
+    return _of_spans(connection, _WITH_IDS, seen, ids)
+
+
+def _of_spans(
+    connection: Connection, query: Statement, seen: Sequence[Span], ids: Iterable[str | None]
+) -> list[tuple[Any, ...]]:
     sought = list(ids)
-    return [
-        id
-        for span in seen
-        for id in connection.scalars(
-            _TAKEN, {"of": span.memory, "first": span.first, "last": span.last, "ids": sought}
-        )
-    ]
+    rows: list[tuple[Any, ...]] = []
+    for span in seen:
+        given = {"of": span.memory, "first": span.first, "last": span.last, "ids": sought}
+        rows += query.rows(connection, given)
+    return rows
 
 
 def look_up(
     connection: Connection, view: View, columns: tuple[str, ...], seqs: Iterable[int]
-) -> Sequence[Any]:
-    """Return the visible rows of a view at `seqs`, in log order."""
+) -> list[tuple[Any, ...]]:
+    """Return the visible rows of a view at `seqs`, in log order; only the first values are `columns`."""
     ordered = sorted({int(seq) for seq in seqs})
     numbers = [
         row_number(span.memory, seq)
@@ -115,9 +137,9 @@ def look_up(
 
 def in_sessions(
     connection: Connection, view: View, columns: tuple[str, ...], sessions: Sequence[str]
-) -> list[Any]:
-    """Return the visible rows of sessions, in log order."""
-    rows: list[Any] = []
+) -> list[tuple[Any, ...]]:
+    """Return the visible rows of sessions, in log order; only the first values are `columns`."""
+    rows: list[tuple[Any, ...]] = []
     query = _of_sessions(columns, _is_limited(view))
     for span in view.spans:
         given = {"of": span.memory, "first": span.first, "last": span.last, "sessions": sessions}
@@ -131,24 +153,29 @@ def _is_limited(view: View) -> bool:
 
 
 def _visible_rows(
-    connection: Connection, view: View, query: Select[Any], given: dict[str, Any]
-) -> Sequence[Any]:
+    connection: Connection, view: View, query: Statement, given: dict[str, Any]
+) -> list[tuple[Any, ...]]:
     given = {**given, "memory": view.memory, "end": view.hides_until}
     if _is_limited(view):
-        query = query.where(visible(view))
-    rows = connection.execute(query, given).all()
-    if rows and rows[0].gone not in (None, rows[0].tombstones):  # None: the memory was dropped
-        raise ledger.wrong_tombstones(view.memory, rows[0].tombstones, rows[0].gone)
+        given["restored"] = view.restored
+        given["time"], given["added"] = (
+            MAX_MICROS if moment is None else micros(moment) for moment in (view.time, view.added)
+        )
+    rows = query.rows(connection, given)
+    if rows:
+        tombstones, gone = rows[0][-2:]
+        if gone not in (None, tombstones):  # None: the memory was dropped
+            raise ledger.wrong_tombstones(view.memory, tombstones, gone)
     return rows
 
 
 @lru_cache
-def _at(columns: tuple[str, ...], limited: bool) -> Select[Any]:
+def _at(columns: tuple[str, ...], limited: bool) -> Statement:
     return _selected(columns, limited, OneOf(turns.c.row, bindparam("rows")))
 
 
 @lru_cache
-def _of_sessions(columns: tuple[str, ...], limited: bool) -> Select[Any]:
+def _of_sessions(columns: tuple[str, ...], limited: bool) -> Statement:
     return _selected(
         columns,
         limited,
@@ -160,16 +187,21 @@ def _of_sessions(columns: tuple[str, ...], limited: bool) -> Select[Any]:
 
 def _selected(
     columns: tuple[str, ...], limited: bool, *conditions: ColumnElement[bool]
-) -> Select[Any]:
-    """Return the query for rows; unless `limited`, without those that have a tombstone."""
+) -> Statement:
+    """Return the query for visible rows (as `visible` defines them); `limited` by time as well."""
     own = hidden.c.memory == bindparam("memory")
     gone = select(hidden.c.seq).where(own, hidden.c.since <= bindparam("end"))
+    limits: tuple[ColumnElement[bool], ...] = ()
+    if limited:
+        gone = gone.where(not_(OneOf(hidden.c.seq, bindparam("restored"))))
+        limits = turns.c.time <= bindparam("time"), turns.c.added <= bindparam("added")
     tombstones = select(func.count()).select_from(hidden).where(own).scalar_subquery()
     entry = select(memories.c.gone).where(memories.c.memory == bindparam("memory"))
-    counts = tombstones.label("tombstones"), entry.scalar_subquery().label("gone")
+    counts = tombstones, entry.scalar_subquery()
     shown_columns = (turns.c[name] for name in columns)
-    shown = () if limited else (turns.c.seq.not_in(gone),)
-    return select(*shown_columns, *counts).where(*conditions, *shown).order_by(turns.c.row)
+    shown = (turns.c.seq.not_in(gone), *limits)
+    query = select(*shown_columns, *counts).where(*conditions, *shown)
+    return Statement(query.order_by(turns.c.row))
 
 
 def visible(view: View) -> ColumnElement[bool]:

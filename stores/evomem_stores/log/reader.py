@@ -28,6 +28,7 @@ from evomem.store import (
     Trace,
     View,
 )
+from evomem_stores.database.compiled import Statement
 from evomem_stores.database.connections import Connections
 from evomem_stores.database.dialects import OneOf
 from evomem_stores.database.extent import extent
@@ -48,7 +49,7 @@ from evomem_stores.log import (
     views,
     writing,
 )
-from evomem_stores.log.lookup import in_sessions, look_up, read, visible
+from evomem_stores.log.lookup import in_sessions, look_up, read, visible, with_ids
 from evomem_stores.log.namespaces import decode_namespace, encode_namespace, under
 from evomem_stores.log.rows import (
     RECORD_COLUMNS,
@@ -58,6 +59,7 @@ from evomem_stores.log.rows import (
     decode_row,
     decode_time,
     decode_trace,
+    record_of,
 )
 from evomem_stores.log.views import take_view
 from evomem_stores.words.bm25 import bm25
@@ -152,8 +154,8 @@ class LogReader:
         with self._connections.reading() as connection:
             seals = seals_of(connection)
             rows = look_up(connection, view, RECORD_COLUMNS, seqs)
-            columns = (dict(zip(RECORD_COLUMNS, row, strict=False)) for row in rows)
-            return {turn["seq"]: decode_record(turn, seals) for turn in columns}
+            records = [record_of(row, seals) for row in rows]
+        return {record.seq: record for record in records}
 
     def period(self, view: View) -> tuple[datetime, datetime] | None:
         """See `Store.period`."""
@@ -201,14 +203,15 @@ class LogReader:
         with self._connections.reading() as connection:
             seals = seals_of(connection)
             rows = in_sessions(connection, view, RECORD_COLUMNS, sessions)
-            return [decode_record(row._mapping, seals) for row in rows]
+            return [record_of(row, seals) for row in rows]
 
     def find(self, view: View, ids: Sequence[str]) -> dict[str, Record]:
         """See `Store.find`."""
         with self._connections.reading() as connection:
             seals = seals_of(connection)
-            rows = read(connection, view.spans, RECORD_COLUMNS, ids=ids)
-            return {row["id"]: decode_record(row, seals) for row in rows}
+            rows = with_ids(connection, view.spans, ids)
+            records = [record_of(row, seals) for row in rows]
+        return {record.id: record for record in records}
 
     def told(
         self, view: View, *, sessions: Sequence[str] | None = None, after: int = 0, limit: int
@@ -362,12 +365,12 @@ class LogReader:
         return parts[0] if len(parts) == 1 else np.concatenate([np.zeros(0, np.int64), *parts])
 
 
-_FIND = select(memories.c.memory).where(memories.c.namespace == bindparam("name"))
+_FIND = Statement(select(memories.c.memory).where(memories.c.namespace == bindparam("name")))
 
 
 def find_memory(connection: Connection, namespace: Namespace) -> int | None:
     """Return the number of a memory, None if there is no such memory."""
-    number: int | None = connection.scalar(_FIND, {"name": encode_namespace(namespace)})
+    number: int | None = _FIND.value(connection, {"name": encode_namespace(namespace)})
     return number
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import suppress
 
 import numpy as np
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from evomem.errors import DatabaseDamaged, HeadMoved
 from evomem.records import Turn
 from evomem.rows import Rows
 from evomem.state import KEY_BYTES, Spec, State
 from evomem.store import Embeddings, Span, View
+from evomem_stores.database.compiled import Statement
 from evomem_stores.database.seals import seals_of
 from evomem_stores.database.tables import memories, row_number, turns, within
 from evomem_stores.log.lookup import read
@@ -49,11 +50,18 @@ def state(connection: Connection, view: View, spec: Spec) -> State[Turn]:
     return State(spec, view.key, latents[max(0, len(latents) - keep) :], open_turns)
 
 
+_EMBEDDINGS = Statement(
+    select(turns.c.seq, turns.c.embedding, turns.c.key)
+    .where(turns.c.row.between(bindparam("first"), bindparam("last")))
+    .order_by(turns.c.row)
+)
+
+
 def embeddings(connection: Connection, span: Span, revision: int, spec: Spec) -> Embeddings:
     """Return the embeddings of a span's rows (`Store.vectors`)."""
     _check_revision(connection, span.memory, revision)
-    query = select(turns.c.seq, turns.c.embedding, turns.c.key).where(within(span))
-    rows = connection.execute(query.order_by(turns.c.row)).all()
+    first, last = (row_number(span.memory, seq) for seq in (span.first, span.last))
+    rows = _EMBEDDINGS.rows(connection, {"first": first, "last": last})
     if not rows:
         return Embeddings(np.zeros(0, np.int64), Rows.joined([], spec.dim), [])
     numbers, blobs, keys = zip(*rows, strict=True)
@@ -89,7 +97,10 @@ def keys(
     ]
 
 
+_REVISION = Statement(select(memories.c.revision).where(memories.c.memory == bindparam("number")))
+
+
 def _check_revision(connection: Connection, memory: int, revision: int) -> None:
-    now = connection.scalar(select(memories.c.revision).where(memories.c.memory == memory))
+    now = _REVISION.value(connection, {"number": memory})
     if now != revision:
         raise HeadMoved(f"memory {memory} is at revision {now}, not {revision}")

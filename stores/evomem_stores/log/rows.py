@@ -15,7 +15,7 @@ from evomem.records import Record, TimeAndSession, Turn, sealed_turn
 from evomem.rows import Form, Rows
 from evomem.state import Dtype, Reading, Spec, Vectors
 from evomem.store import Row, Trace
-from evomem_stores.database.seals import SEALED_COLUMNS, Seals
+from evomem_stores.database.seals import SEALED_COLUMNS, Seals, changed_row
 from evomem_stores.database.tables import Columns, row_number
 from evomem_stores.words.terms import terms
 
@@ -221,7 +221,12 @@ def searched(speaker: str | None, user: str, assistant: str) -> str:
 
 
 def decode_record(columns: Mapping[str, Any] | RowMapping, seals: Seals | None) -> Record:
-    """Decode the columns `RECORD_COLUMNS`; without `seals`, the seal is not checked.
+    """Decode named columns; see `record_of`."""
+    return record_of([columns[name] for name in RECORD_COLUMNS], seals)
+
+
+def record_of(row: Sequence[Any], seals: Seals | None) -> Record:
+    """Decode a row whose first columns are `RECORD_COLUMNS`; without `seals`, its seal is not checked.
 
     A row with a valid seal was a valid turn when it was written; otherwise, `Turn` validates it.
 
@@ -229,9 +234,10 @@ def decode_record(columns: Mapping[str, Any] | RowMapping, seals: Seals | None) 
         IntegrityError: The columns were changed since they were written.
         DatabaseDamaged: They do not hold a record.
     """
+    columns = dict(zip(RECORD_COLUMNS, row, strict=False))
     try:
-        if seals:
-            seals.check_row(columns)
+        if seals and seals.digest(b"row", row[: len(SEALED_COLUMNS)]) != columns["seal"]:
+            raise changed_row(columns["memory"], columns["seq"])
         make: Callable[..., Turn] = sealed_turn if seals else Turn
         turn = make(
             user=columns["user"],

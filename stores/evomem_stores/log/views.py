@@ -20,6 +20,7 @@ from sqlalchemy import (
 
 from evomem.errors import DatabaseDamaged, HeadMoved, IntegrityError, QueryError
 from evomem.store import Mark, Namespace, Span, View
+from evomem_stores.database.compiled import Statement
 from evomem_stores.database.seals import seals_of
 from evomem_stores.database.tables import (
     MAX_SEQ,
@@ -37,13 +38,12 @@ from evomem_stores.log.namespaces import encode_namespace, under
 _ROWS = turns.alias()
 _FIRST = memories.c.memory * literal_column(str(row_number(1, 0)))  # as `row_number` does
 
-# Every call takes a view, and building a statement costs more than running it.
 _OWN_SPAN = select(
     *ledger.ENTRY_COLUMNS,
-    turns.c.seq.label("tail"),
-    turns.c.key.label("tail_key"),
-    turns.c.seal.label("tail_seal"),
-    turns.c.chunk.label("tail_chunk"),
+    turns.c.seq,
+    turns.c.key,
+    turns.c.seal,
+    turns.c.chunk,
 ).select_from(
     memories.outerjoin(
         turns,
@@ -53,8 +53,8 @@ _OWN_SPAN = select(
         .scalar_subquery(),
     )
 )
-_BY_NUMBER = _OWN_SPAN.where(memories.c.memory == bindparam("memory"))
-_BY_NAME = _OWN_SPAN.where(memories.c.namespace == bindparam("memory"))
+_BY_NUMBER = Statement(_OWN_SPAN.where(memories.c.memory == bindparam("memory")))
+_BY_NAME = Statement(_OWN_SPAN.where(memories.c.namespace == bindparam("memory")))
 
 
 class _Part(NamedTuple):
@@ -85,7 +85,7 @@ def _parts(
     while number is not None and (last > 0 or entry is None):
         query = _BY_NUMBER if isinstance(number, int) else _BY_NAME
         parameters = {"memory": number, "last": max(last, 0)}
-        row = connection.execute(query, parameters).mappings().one_or_none()
+        row = query.row(connection, parameters)
         if row is None and entry is None:
             break
         own = None if row is None else ledger.open_entry(seals, row)
@@ -95,10 +95,10 @@ def _parts(
                 "restore the database from a backup"
             )
         entry = entry or own
-        if row["tail"] is not None:
-            span = Span(own.memory, own.parent_seq + 1, row["tail"])
-            mark = Mark(own.revision, row["tail_key"])
-            parts.append(_Part(span, mark, row["tail_seal"], row["tail_chunk"]))
+        tail, key, seal, chunk = row[len(ledger.ENTRY_COLUMNS) :]
+        if tail is not None:
+            span = Span(own.memory, own.parent_seq + 1, tail)
+            parts.append(_Part(span, Mark(own.revision, key), seal, chunk))
         number, last = own.parent, min(last, own.parent_seq)
     return parts[::-1], entry
 
@@ -214,23 +214,29 @@ def _later(view: View) -> ColumnElement[bool]:
     return not_(and_(*by(view.time, view.added)))
 
 
+_HIDDEN_LATER = Statement(
+    select(func.count())
+    .select_from(hidden)
+    .where(hidden.c.memory == bindparam("number"), hidden.c.since > bindparam("end"))
+)
+
+
 def _hidden_later(connection: Connection, memory: int, end: int) -> int:
     """Return how many of a memory's turns are hidden only in views that end after `end`."""
-    later = (hidden.c.memory == memory, hidden.c.since > end)
-    return connection.scalar(select(func.count()).select_from(hidden).where(*later)) or 0
+    count: int = _HIDDEN_LATER.value(connection, {"number": memory, "end": end})
+    return count
 
 
-_NOW = (
+_NOW = Statement(
     select(
         memories.c.revision,
         memories.c.gone,
         turns.c.key,
-        under(()).label("named"),
+        under(()),
         select(func.count())
         .select_from(hidden)
         .where(hidden.c.memory == bindparam("number"))
-        .scalar_subquery()
-        .label("tombstones"),
+        .scalar_subquery(),
     )
     .select_from(memories.outerjoin(turns, turns.c.row == bindparam("row")))
     .where(memories.c.memory == bindparam("number"))
@@ -245,18 +251,18 @@ def check_unchanged(connection: Connection, view: View) -> bool:
     """
     last = view.spans[-1] if view.spans else Span(view.memory, 0, 0)
     parameters = {"number": view.memory, "row": row_number(last.memory, last.last)}
-    now = connection.execute(_NOW, parameters).one_or_none()
+    row = _NOW.row(connection, parameters)
+    revision, gone, key, named, tombstones = row or (None, 0, None, False, 0)
     if (
-        now is None
-        or not now.named
-        or (now.revision, now.key or b"") != (view.revision, view.key)
+        not named
+        or (revision, key or b"") != (view.revision, view.key)
         or (
-            view.hidden not in (None, now.gone)
+            view.hidden not in (None, gone)
             # turns may have replaced others since the view was taken
-            and now.gone - _hidden_later(connection, view.memory, view.seq) != view.hidden
+            and gone - _hidden_later(connection, view.memory, view.seq) != view.hidden
         )
     ):
         raise HeadMoved(
             f"turns of memory {view.memory} were purged, deleted or dropped while it was read"
         )
-    return view.hidden != 0 or bool(now.gone or now.tombstones)
+    return view.hidden != 0 or bool(gone or tombstones)

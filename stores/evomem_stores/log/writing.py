@@ -14,6 +14,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from evomem.errors import DuplicateTurn, HeadMoved, NotFound, QueryError, SharedTurns, StoreError
 from evomem.state import Spec
 from evomem.store import Namespace, Row, Span, View
+from evomem_stores.database.compiled import Statement
 from evomem_stores.database.connections import form_of
 from evomem_stores.database.dialects import OneOf, insert_new
 from evomem_stores.database.seals import seals_of
@@ -125,6 +126,9 @@ def fork(connection: Connection, view: View, namespace: Namespace) -> int | None
     return number
 
 
+_INSERT_HIDDEN = Statement(insert(hidden).inline())
+
+
 def add_hidden(connection: Connection, entry: Entry, gone: Mapping[int, int]) -> None:
     """Hide turns of a memory: seqs, each with the seq of its replacement, 0 for none.
 
@@ -132,7 +136,7 @@ def add_hidden(connection: Connection, entry: Entry, gone: Mapping[int, int]) ->
     """
     if gone:
         rows = [{"memory": entry.memory, "seq": seq, "since": since} for seq, since in gone.items()]
-        connection.execute(insert(hidden), rows)
+        _INSERT_HIDDEN.run_many(connection, rows)
         entry.hide(seals_of(connection), gone)
 
 
@@ -273,7 +277,8 @@ class _End(NamedTuple):
     """The seq of the memory's last own row, 0 for none."""
 
 
-_CHUNK = select(turns.c.chunk).where(turns.c.row == bindparam("newest"))
+_CHUNK = Statement(select(turns.c.chunk).where(turns.c.row == bindparam("newest")))
+_INSERT_TURNS = Statement(insert(turns).inline())
 
 
 def insert_rows(
@@ -289,15 +294,17 @@ def insert_rows(
     `end` is where `seen` ends; if None, it is looked up.
     """
     seals = seals_of(connection)
-    ids = Counter(row.turn.id for row in rows)
-    duplicates = taken(connection, seen, ids) + [id for id, count in ids.items() if count > 1]
+    ids = [row.turn.id for row in rows]
+    duplicates = taken(connection, seen, ids)
+    if not duplicates and len(set(ids)) < len(ids):
+        duplicates = [str(id) for id, count in Counter(ids).items() if count > 1]
     if duplicates:
         raise DuplicateTurn(
             f"the id {duplicates[0]!r} is taken: ids are unique in a memory; nothing was written"
         )
     if end is None:
         newest = row_number(seen[-1].memory, seen[-1].last) if seen else 0
-        chunk = connection.scalar(_CHUNK, {"newest": newest}) or 0
+        chunk = _CHUNK.value(connection, {"newest": newest}) or 0
     else:
         chunk = end.chunk
     columns, terms, form = [], {}, form_of(connection)
@@ -305,7 +312,7 @@ def insert_rows(
         chunk = row.seq if row.reading.opens_chunk or not chunk else chunk
         values, terms[row.seq] = encode(entry.memory, row, chunk, spec, seals, form)
         columns.append(values)
-    connection.execute(insert(turns), columns)
+    _INSERT_TURNS.run_many(connection, columns)
     inverted_index.add(connection, entry.memory, terms, None if end is None else end.last_own)
     entry.add(seals, [values["seal"] for values in columns])
 

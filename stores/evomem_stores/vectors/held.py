@@ -20,8 +20,6 @@ class Held:
         self._head = Rows(np.zeros((0, dim), np.float32)) if head is None else head
         self._tail = Rows(self._head.numbers[:0], self._scales(self._head, 0))
         self._used = 0  # rows in the tail, which has room for more
-        self._wide = np.zeros((0, dim), np.float32)
-        self._widened = 0
 
     def __len__(self) -> int:
         return len(self._head) + self._used
@@ -30,7 +28,7 @@ class Held:
     def nbytes(self) -> int:
         """Approximate bytes in memory, including those of a mapped file."""
         rows = len(self._head) + len(self._tail)
-        return rows * (self._head.numbers.itemsize * self.dim + 4) + self._wide.nbytes
+        return rows * (self._head.numbers.itemsize * self.dim + 4)
 
     def add(self, rows: Rows) -> None:
         """Append rows; they are stored in 8 bits if all rows are."""
@@ -71,22 +69,6 @@ class Held:
         parts = self._head[start:stop], self._tail.cut(self._used)[max(0, start - border) : max(0, stop - border)]  # fmt: skip
         full = [part for part in parts if len(part)]
         return full[0] if len(full) == 1 else np.concatenate(parts)
-
-    def wide(self) -> Vectors:
-        """Return all vectors in one array, (n, D) float32, which stays in memory."""
-        if self._head.scales is None and not self._used:
-            return np.ascontiguousarray(self._head.numbers)
-        if len(self) > len(self._wide):
-            room = np.empty((len(self) + self._used, self.dim), np.float32)
-            room[: self._widened] = self._wide[: self._widened]
-            self._wide = room
-        self._wide[self._widened : len(self)] = self.between(self._widened, len(self))
-        self._widened = len(self)
-        return self._wide[: len(self)]
-
-    def narrow(self) -> None:
-        """Drop the array that `wide` keeps."""
-        self._wide, self._widened = np.zeros((0, self.dim), np.float32), 0
 
     @staticmethod
     def _scales(rows: Rows, count: int) -> Vectors | None:

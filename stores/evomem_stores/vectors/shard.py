@@ -3,8 +3,8 @@
 A turn has one row, or one per passage; its score is that of its best row. Rows have the log's form.
 Rows of an index file stay in the mapped file; new rows are kept in memory.
 
-Small shards are searched exactly, by FAISS, in float32. In a large shard, `Codes` select candidates
-for exact scoring; if they may have missed a hit, all rows are read, on a device if there is one
+Small shards are searched exactly: `Coarse` selects candidates that include all hits. In a large shard,
+`Codes` select candidates; if they may have missed a hit, all rows are read, on a device if there is one
 (`DeviceCopy`).
 """
 
@@ -21,13 +21,14 @@ from evomem.search.ranking import top_k
 from evomem.state import KEY_BYTES, Vectors
 from evomem.store import Mark, Selection, Seqs, Span
 from evomem_stores.vectors import scan
+from evomem_stores.vectors.coarse import Coarse
 from evomem_stores.vectors.codes import RETRAIN_GROWTH, SAMPLE_ROWS, Codes, faiss
 from evomem_stores.vectors.held import Held
 
 if TYPE_CHECKING:  # importing it imports torch
     from evomem_stores.vectors.device_copy import DeviceCopy
 
-MARGIN = 16  # rows requested beyond k, to detect ties at the k-th place
+MARGIN = 32  # rows requested beyond k (and twice), since coarse products order rows differently
 DIRECT_ROWS = 512  # up to this many rows are scored directly, without a selector
 MIN_CANDIDATES = 512  # rows requested of the codes, at least
 CANDIDATES_PER_HIT = 16  # rows requested of the codes per hit
@@ -49,6 +50,8 @@ class Shard:
         self.revision = revision
         self.codes: Codes | None = None
         self.device_copy: DeviceCopy | None = None
+        self._coarse: Coarse | None = None
+        self._was_scanned = False
         self.read_all = 0
         """How often all rows were read because the codes did not suffice."""
         self.held = Held(dim)
@@ -107,8 +110,9 @@ class Shard:
     @property
     def nbytes(self) -> int:
         """Approximate bytes in memory."""
-        codes = self.codes  # another thread may change it
-        return self.held.nbytes + 24 * len(self) + 1024 + (codes.nbytes if codes else 0)
+        copies = self.codes, self._coarse  # another thread may change them
+        size = sum(copy.nbytes for copy in copies if copy)
+        return self.held.nbytes + 24 * len(self) + 1024 + size
 
     def add(self, seqs: Seqs, rows: Rows, keys: Sequence[bytes]) -> None:
         """Append rows of turns after the watermark; `seqs` are ascending."""
@@ -132,7 +136,7 @@ class Shard:
             self.codes = Codes.learn(self.held.take(np.arange(0, len(self), step)), len(self))
         for start in range(len(self.codes), len(self), CODED_PER_BLOCK):
             self.codes.add(self.held.between(start, min(start + CODED_PER_BLOCK, len(self))))
-        self.held.narrow()
+        self._coarse = None
 
     def nearest(
         self, span: Span, query: Vectors, k: int, chosen: Selection = ALL
@@ -235,24 +239,32 @@ class Shard:
             bits = np.zeros(len(self), np.uint8)
             bits[places] = 1
             selector = faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
-        wanted, worst = k + MARGIN, None
-        while worst is None and wanted < len(places) and self.codes is None:
-            near, scores = scan.nearest(self.held.wide(), query, wanted, selector)
-            least = float(scores[-1])
+        wanted = 2 * (k + MARGIN)
+        # Making the coarse copy takes as long as three exact scans: not for the first search.
+        is_first, self._was_scanned = not self._was_scanned, True
+        while 2 * wanted <= len(places) and self.codes is None and not is_first:
+            near, rough, error = self._caught_up_coarse().nearest(query, wanted, selector)
+            best_missed = float(rough[-1]) + error + slack
             if len(excluded):
-                is_allowed = ~_are_among(near, excluded)
-                scores, near = scores[is_allowed], near[is_allowed]
+                near = near[~_are_among(near, excluded)]
+            scores = scan.products(self.held, near, query)
             worst = self._kth_best(near, scores, k)
-            if worst is not None and least < worst - slack:
+            if worst is not None and best_missed < worst - slack:
                 narrowed: Places = near[scores >= worst - slack]
                 return narrowed
-            wanted *= 4  # the best rows belong to few turns
-        # Many rows have similar scores, belong to few turns, or are not in float32: score all of them.
+            wanted *= CANDIDATE_GROWTH
+        # Many rows have similar scores, belong to few turns, or have no coarse copy: score all of them.
         places = np.setdiff1d(places, excluded, assume_unique=True)
         products = scan.products(self.held, places, query)
         worst = self._kth_best(places, products, k)
         tied: Places = places if worst is None else places[products >= worst - slack]
         return tied
+
+    def _caught_up_coarse(self) -> Coarse:
+        if self._coarse is None or self._coarse.is_outgrown(self.held):
+            self._coarse = Coarse(self.held)
+        self._coarse.follow(self.held)
+        return self._coarse
 
     def _kth_best(self, places: Places, scores: Vectors, k: int) -> float | None:
         """Return the score of the `k`-th best turn among these rows; None if there are fewer turns."""

@@ -20,8 +20,9 @@ from sqlalchemy import Connection, Row, String, and_, bindparam, delete, func, i
 
 from evomem.errors import DatabaseDamaged
 from evomem.store import Seqs, Span
+from evomem_stores.database.compiled import Statement
 from evomem_stores.database.connections import driver
-from evomem_stores.database.dialects import OneOf
+from evomem_stores.database.dialects import COMMA, OneOf
 from evomem_stores.database.tables import MAX_SEQ, postings, runs, turns
 
 Terms = Mapping[int, Sequence[str]]
@@ -32,7 +33,7 @@ Inverted = defaultdict[str, bytearray]
 
 BLOCK_SIZES = (32, 1024, 16384)  # in seqs; each divides the next
 
-_NEWEST = select(func.max(runs.c.last)).where(runs.c.memory == bindparam("memory"))
+_NEWEST = Statement(select(func.max(runs.c.last)).where(runs.c.memory == bindparam("memory")))
 
 
 def add(connection: Connection, memory: int, terms: Terms, newest: int | None = None) -> None:
@@ -40,7 +41,7 @@ def add(connection: Connection, memory: int, terms: Terms, newest: int | None = 
     if not terms:
         return
     if newest is None:
-        newest = connection.scalar(_NEWEST, {"memory": memory}) or 0
+        newest = _NEWEST.value(connection, {"memory": memory}) or 0
     seqs = sorted(terms)
     for start in range(0, len(seqs), BLOCK_SIZES[-1]):
         block = seqs[start : start + BLOCK_SIZES[-1]]
@@ -80,7 +81,7 @@ _RUNS_OF_SPAN = select(runs.c.last).where(
     runs.c.last >= bindparam("from_seq"),
     runs.c.first <= bindparam("to_seq"),
 )
-_POSTINGS = (
+_POSTINGS = Statement(
     select(postings.c.term, postings.c.seqs)
     .where(
         postings.c.memory == bindparam("memory"),
@@ -106,7 +107,7 @@ def counts(
         "to_seq": span.last,
         "terms": terms,
     }
-    for term, seqs in connection.execute(_POSTINGS, parameters):
+    for term, seqs in _POSTINGS.rows(connection, parameters):
         if not isinstance(seqs, bytes) or len(seqs) % 4:
             raise DatabaseDamaged(
                 f"the word index of memory {span.memory} cannot be read: evomem verify --repair "
@@ -125,16 +126,18 @@ _TURNS = (
     .order_by(turns.c.seq)
     .subquery()
 )
-_LENGTHS = select(
-    func.aggregate_strings(_TURNS.c.seq.cast(String), ","),
-    func.aggregate_strings(_TURNS.c.words.cast(String), ","),
+_LENGTHS = Statement(
+    select(
+        func.aggregate_strings(_TURNS.c.seq.cast(String), COMMA),
+        func.aggregate_strings(_TURNS.c.words.cast(String), COMMA),
+    )
 )
 
 
 def lengths(connection: Connection, span: Span) -> tuple[Seqs, Seqs]:
     """Return the seqs of a span's turns, ascending, and the number of terms of each."""
     parameters = {"memory": span.memory, "from_seq": span.first, "to_seq": span.last}
-    seqs, words = (_numbers(text) for text in connection.execute(_LENGTHS, parameters).one())
+    seqs, words = map(_numbers, _LENGTHS.rows(connection, parameters)[0])
     if len(seqs) != len(words):
         raise DatabaseDamaged(
             f"turns of memory {span.memory} have no length in words: run verify, and restore the "
@@ -188,7 +191,7 @@ def _merge(connection: Connection, folded: Sequence[Row[Any]]) -> None:
     _insert(connection, merged, inverted)
 
 
-_RUN = insert(runs)
+_RUN = Statement(insert(runs).inline())
 # Bypasses SQLAlchemy, which takes as long to process a row as SQLite to write it.
 _INSERT_SQLITE = "INSERT INTO postings (memory, last, term, seqs) VALUES (?, ?, ?, ?)"
 _INSERT_POSTGRESQL = (
@@ -199,7 +202,7 @@ _INSERT_POSTGRESQL = (
 
 def _insert(connection: Connection, run: Span, inverted: Inverted) -> None:
     memory, first, last = run
-    connection.execute(_RUN, {"memory": memory, "first": first, "last": last})
+    _RUN.run(connection, {"memory": memory, "first": first, "last": last})
     if connection.dialect.name == "postgresql":
         columns = list(inverted), list(map(bytes, inverted.values()))
         driver(connection).execute(_INSERT_POSTGRESQL, (memory, last, *columns))

@@ -22,6 +22,14 @@ STOPWORDS = frozenset(
     "a an and are as at be but by for if in into is it no not of on or such that the their then "
     "there these they this to was will with".split()
 )
+FUNCTION_WORDS = frozenset(
+    "what when where who whom whose which why how do does did doing done have has had having am were "
+    "been being can could would should shall might must you your yours he him his she her hers its "
+    "them about from so just any some please".split()
+)
+"""English words that form a question and seldom say what it is about. They are indexed, but a query leaves
+them out if it has other words (measurements: docs/measurements/words.md). "I", "my" and "we" count: they
+distinguish what a user said from an assistant's replies."""
 UNACCENTED = 0.5
 """The weight of a word without its accents in a query (measurements: docs/measurements/words.md)."""
 PREFIX = "~"  # marks the accent-free term of an accented word; no other term begins with it
@@ -103,13 +111,17 @@ def query_terms(query: str) -> dict[str, float]:
     """Return the terms of a query, and the weight of each.
 
     Every occurrence of a word weighs 1; a match that differs in accents weighs `UNACCENTED`.
+    `FUNCTION_WORDS` are left out unless the query has no other words.
 
     >>> query_terms("hotel")
     {'hotel': 1.0, '~hotel': 0.5}
     >>> query_terms("hôtel")
     {'hôtel': 1.0, 'hotel': 0.5, '~hotel': 0.5}
+    >>> query_terms("Where did I see the hotel?")
+    {'see': 1.0, '~see': 0.5, 'hotel': 1.0, '~hotel': 0.5}
     """
     words = _words(query)
+    words = [word for word in words if word not in FUNCTION_WORDS] or words
     plain = _without_accents(words)
     weights: defaultdict[str, float] = defaultdict(float)
     for word, bare, stem, bare_stem in zip(words, plain, _stems(words), _stems(plain), strict=True):

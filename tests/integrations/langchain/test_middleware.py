@@ -293,7 +293,7 @@ def test_callers_who_number_their_messages_do_not_overwrite_each_other(memory, m
     assert len(memory) == 4
 
 
-def test_of_a_message_without_text_only_the_answer_is_written(memory, model):
+def test_a_message_without_text_stores_only_the_answer(memory, model):
     picture = {"type": "image", "url": "https://example.org/cat.png"}
     model.answer = lambda messages: "A cat."
     agent(model, memory).invoke({"messages": [HumanMessage([picture])]}, THREAD)

@@ -56,7 +56,7 @@ def test_named_speakers_are_kept():
     assert light.retrieve("cat", filters={"speaker_id": "x"}) == []
 
 
-def test_nothing_in_gives_nothing_out():
+def test_empty_input_gives_empty_output():
     light = memory()
     assert light.add_memory([]) == EMPTY
     assert light.add_memory({**TALK[0], "content": "  "}, force_segment=True) == EMPTY

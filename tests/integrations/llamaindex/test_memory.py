@@ -305,7 +305,7 @@ def test_another_encoder_is_refused_whether_or_not_the_database_is_open(make):
         make(encoder="hash:64").put_messages([user("c"), assistant("d")])
 
 
-def test_messages_lie_beside_the_database_and_nowhere_else(make, tmp_path):
+def test_messages_are_stored_next_to_the_database_and_nowhere_else(make, tmp_path):
     make().put_messages([user("a"), assistant("b")])
     assert {path.name.partition(".db")[2] for path in tmp_path.iterdir()} >= {"", ".chat"}
     with sqlite3.connect(tmp_path / "agent.db.chat") as chat:

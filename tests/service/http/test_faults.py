@@ -106,7 +106,7 @@ class Sleepy:
         return self.encoder.read(state, turns)
 
 
-def test_a_client_that_closes_its_side_is_taken_for_gone_and_holds_nothing():
+def test_a_client_that_closes_its_side_counts_as_disconnected():
     with running() as service:
         with socket.create_connection(service.socket.getsockname()) as half:
             half.sendall(WHOLE[:-5])
@@ -116,7 +116,7 @@ def test_a_client_that_closes_its_side_is_taken_for_gone_and_holds_nothing():
         assert service.service.limits.in_flight == 0
 
 
-def test_a_body_that_goes_on_after_an_early_answer_ends_with_the_connection(hurried):
+def test_a_body_that_continues_after_an_early_response_ends_with_the_connection(hurried):
     length = 5 * hurried.settings.max_body
     with socket.create_connection(hurried.socket.getsockname()) as large:
         large.sendall(f"{HEAD}Content-Length: {length}\r\n\r\n{{".encode())

@@ -208,7 +208,7 @@ def test_a_search_without_memory_keeps_the_parts_filters_and_points_of_a_search(
     assert "lexical" in result[0]["parts"]
 
 
-def test_of_many_turns_those_that_a_search_ranks_first_are_read_alone(tess, monkeypatch):
+def test_only_the_best_turns_of_a_search_are_read_without_memory(tess, monkeypatch):
     monkeypatch.setattr("evomem.inspector.alone.MOST", 3)
     result = Alone().search(tess, "Where do I live?", 2, mode="evolvable")
     assert result.compared == 3

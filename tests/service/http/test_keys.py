@@ -86,7 +86,7 @@ def test_a_key_is_refused_once_it_is_revoked_or_has_expired_in_another_worker_to
 @pytest.mark.parametrize(
     "secret", ["", "evk", "evk__", "evk_x_y", "a" * 5000, "evk_\ud800_ü", "_" * 9]
 )
-def test_what_is_no_secret_opens_nothing(store, secret):
+def test_a_text_that_is_not_a_secret_gives_no_access(store, secret):
     store.create((), RIGHTS)
     assert store.find(secret) is None
 

@@ -54,7 +54,7 @@ def await_ready(db):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_nothing_acknowledged_is_lost_or_doubled(tmp_path, how):
+def test_no_acknowledged_turn_is_lost_or_duplicated(tmp_path, how):
     place, port = str(tmp_path / "a.db"), free_port()
     url = f"http://127.0.0.1:{port}"
     done: list[list[evomem.Record]] = [[] for _ in range(CLIENTS)]

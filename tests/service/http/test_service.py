@@ -302,7 +302,7 @@ async def test_a_request_that_is_given_up_ends_and_what_waited_for_it_is_not_don
 
 
 @pytest.mark.enable_socket
-def test_stopping_answers_what_was_begun(tmp_path):
+def test_stopping_completes_requests_that_have_started(tmp_path):
     place = str(tmp_path / "a.db")
     answers = []
     with running(database=place) as service:

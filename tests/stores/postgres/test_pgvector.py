@@ -73,7 +73,7 @@ def test_results_equal_exact_search_for_any_k_point_and_filter(both):
     assert index.verify() == []
 
 
-def test_of_equal_rows_the_newest_come_first(both):
+def test_the_newest_of_equal_rows_come_first(both):
     store, index = both
     rows = random_rows(1)
     view = fill(store, memory_of(store), np.repeat(rows, 60, axis=0))

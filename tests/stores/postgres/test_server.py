@@ -72,7 +72,7 @@ def cut(store, admin):
 # where the tables are ------------------------------------------------------------------------
 
 
-def test_nothing_there_and_no_spec_is_not_found_and_makes_nothing(location, admin):
+def test_opening_a_missing_database_without_a_spec_raises_and_creates_nothing(location, admin):
     with pytest.raises(NotFound, match="encoder="):
         open_at(location, None)
     there = "SELECT to_regnamespace(%s)"

@@ -1,0 +1,38 @@
+"""`python -m benchmarks training`: sentence-transformers on the same texts."""
+
+import argparse
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks.cost import training
+from evomem.training.stories import stories
+
+sentence_transformers = pytest.importorskip("sentence_transformers")
+modules = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
+
+
+def test_sentence_transformers_learns_from_the_same_histories(tmp_path, monkeypatch):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    histories = stories(2, 6, seed=0)
+    words = sorted(
+        {word for history in histories for turn in history.turns for word in turn.split()}
+    )
+    tokenizer = Tokenizer(models.WordLevel({"?": 0, **{w: n for n, w in enumerate(words, 1)}}, "?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    table = np.random.default_rng(0).normal(size=(len(words) + 1, 8)).astype(np.float32)
+    module = modules.StaticEmbedding(tokenizer, embedding_weights=table)
+    model = sentence_transformers.SentenceTransformer(modules=[module], device="cpu")
+    monkeypatch.setattr(training, "packaged_model", lambda: tmp_path)
+    monkeypatch.setattr(training, "load_model", lambda kind, folder: model)
+    steps = []
+    monkeypatch.setattr(model, "zero_grad", lambda: steps.append(module.embedding.weight.grad))
+    [row] = training._minilm(argparse.Namespace(repeats=1), histories)
+    assert math.isfinite(row["loss"])
+    assert row["seconds"] > 0
+    assert len(steps) == 1
+    assert steps[0].abs().sum() > 0
+    monkeypatch.setattr(training, "packaged_model", lambda: None)
+    assert training._minilm(argparse.Namespace(repeats=1), histories) == []
