@@ -14,6 +14,7 @@ pytestmark = pytest.mark.enable_socket  # to a service of this process, on loopb
 
 store = test_vectorstore.store
 OPEN_THEMSELVES = (
+    "test_adding_and_searching_take_few_statements_and_transactions",
     "test_a_zero_vector_is_stored_and_a_misshapen_one_refused",
     "test_an_encoder_of_evomem_keeps_its_memory_and_another_model_stays_as_it_is",
     "test_marginal_relevance_prefers_documents_that_differ",
