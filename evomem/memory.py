@@ -22,7 +22,7 @@ from evomem.forgetting import Progress, Receipt, drop, forget
 from evomem.memory_view import MemoryView
 from evomem.pairing import Message, as_turns
 from evomem.reading import MAX_PASS_TURNS, Pace
-from evomem.records import Record, Turn, as_utc, completed
+from evomem.records import Record, Turn, as_utc, check_id, completed
 from evomem.rereading import reread
 from evomem.store import View
 
@@ -358,6 +358,7 @@ class Memory(MemoryView):
 
         Raises:
             NotFound: There is no such turn.
+            QueryError: The id is not a string.
         """
 
         def hide(view: View, record: Record) -> Record:
@@ -379,8 +380,10 @@ class Memory(MemoryView):
 
         Raises:
             NotFound: There is no such turn.
+            QueryError: The id is not a string.
             SharedTurns: Forks share the turn or later ones, and `forks` is not set.
         """
+        check_id(id)
 
         def named(view: View) -> list[Record]:
             return list(self._engine.store.find(view, [id]).values())

@@ -31,7 +31,7 @@ from evomem.checks import (
 from evomem.engine import TRIES, Engine
 from evomem.errors import HeadMoved, NotFound, QueryError
 from evomem.influence import Influence, find_influence
-from evomem.records import Context, Hit, Record
+from evomem.records import Context, Hit, Record, check_id
 from evomem.search.context_text import fit
 from evomem.search.searching import Mode as Mode
 from evomem.search.searching import Question, find_hits
@@ -219,7 +219,8 @@ class MemoryView:
         return answer(self, question, llm, **options)
 
     def get(self, id: str) -> Record:
-        """Return the turn with this id. Raises `NotFound`."""
+        """Return the turn with this id. Raises `NotFound`, and `QueryError` if it is no string."""
+        check_id(id)
         store = self._engine.store
         with store.snapshot():
             view = self._view()

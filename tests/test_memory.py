@@ -549,6 +549,17 @@ def test_metadata_of_a_turn_that_is_gone_shared_or_not_json_is_not_replaced(alic
     assert fork.get("cat").turn.metadata == {}
 
 
+def test_the_id_of_a_turn_is_a_string(alice):
+    record = alice.get("cat")
+    for call in (alice.get, alice.delete, alice.purge):
+        for id in (record, b"cat", ["cat"], None):
+            with pytest.raises(QueryError, match=r"a string, got .*record\.id"):
+                call(id)
+    with pytest.raises(QueryError, match="a string, got 1"):
+        alice.annotate(1, {})
+    assert alice.get("cat") == record
+
+
 def test_a_deleted_turn_is_gone_from_everything_returned(alice):
     assert alice.delete("cat").id == "cat"
     assert len(alice) == 3

@@ -212,8 +212,12 @@ _COUNTED_FROM = re.compile(r"before|prior|earlier|after|later|following", re.IGN
 _MARK = r"\x00(\d+)\x00"  # placeholder in the text for an expression that was read
 
 
+_LIKE_ASCII = str.maketrans("’İıſ", "'iis")
+"""Characters that patterns take for ASCII ones, since they ignore case, and that `str.lower` keeps."""
+
+
 def _plain(query: str) -> str:
-    return " ".join(query.replace("’", "'").split())
+    return " ".join(query.translate(_LIKE_ASCII).split())
 
 
 def _read_days(

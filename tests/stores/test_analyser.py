@@ -91,6 +91,8 @@ def test_a_text_is_found_by_itself(text):
 def test_a_query_leaves_out_the_words_that_only_form_a_question():
     assert query_terms("What did you tell me about her cat?") == query_terms("tell me cat")
     assert query_terms("Who was it?") == query_terms("who")  # there is nothing else to look for
+    assert "who" in query_terms("Who's who?")  # nor in the rest of a contraction
+    assert query_terms("What about vitamin D?") == query_terms("vitamin D")
     assert "who" in terms("The Who played.")  # turns keep them
 
 

@@ -30,6 +30,10 @@ FUNCTION_WORDS = frozenset(
 """English words that form a question and seldom say what it is about. They are indexed, but a query leaves
 them out if it has other words (measurements: docs/measurements/words.md). "I", "my" and "we" count: they
 distinguish what a user said from an assistant's replies."""
+_CONTRACTED = frozenset(
+    "s t d m re ve ll don didn doesn isn aren wasn weren hasn haven hadn couldn wouldn shouldn".split()
+)
+"""The parts of contractions such as "who's", which say as little as function words if nothing else is asked."""
 UNACCENTED = 0.5
 """The weight of a word without its accents in a query (measurements: docs/measurements/words.md)."""
 PREFIX = "~"  # marks the accent-free term of an accented word; no other term begins with it
@@ -117,11 +121,13 @@ def query_terms(query: str) -> dict[str, float]:
     {'hotel': 1.0, '~hotel': 0.5}
     >>> query_terms("hôtel")
     {'hôtel': 1.0, 'hotel': 0.5, '~hotel': 0.5}
-    >>> query_terms("Where did I see the hotel?")
+    >>> query_terms("Where did you see the hotel?")
     {'see': 1.0, '~see': 0.5, 'hotel': 1.0, '~hotel': 0.5}
     """
     words = _words(query)
-    words = [word for word in words if word not in FUNCTION_WORDS] or words
+    telling = [word for word in words if word not in FUNCTION_WORDS]
+    if not _CONTRACTED.issuperset(telling):
+        words = telling
     plain = _without_accents(words)
     weights: defaultdict[str, float] = defaultdict(float)
     for word, bare, stem, bare_stem in zip(words, plain, _stems(words), _stems(plain), strict=True):
