@@ -120,11 +120,12 @@ def test_a_worker_that_falls_silent_in_a_write_keeps_no_other_from_going_on(
 ):
     schema = location.rpartition("schema=")[2]
     across = f"{proxy.url}?schema={schema}"
+    with evomem.open(across, encoder=ENCODER, lease=0.1) as first:
+        first.memory("m").add_many([turn("text 1", 1)])
     with monkeypatch.context() as patched:
         patched.setattr(postgresql, "IDLE_TIMEOUTS", (0.5, 0.5))
         silent = evomem.open(across, encoder=ENCODER, lease=0.1)
-    with silent:
-        silent.memory("m").add_many([turn("text 1", 1)])
+    with silent:  # which has prepared no statement yet, so it sends their SQL
         is_silent = threading.Event()
 
         def judge(is_sent: bool, data: bytes) -> Fate:
