@@ -13,10 +13,11 @@ from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import NamedTuple
 
+from evomem.checks import check_id
 from evomem.engine import TRIES, Engine
 from evomem.errors import DuplicateTurn, HeadMoved, NotFound
 from evomem.reading import BLANK, Pace, read_until
-from evomem.records import Record, Turn, check_id
+from evomem.records import Record, Turn
 from evomem.state import State
 from evomem.store import EMPTY_VIEW, Namespace, Row, Store, View, WriteSlot, nobody_waits
 
@@ -186,7 +187,7 @@ def turn_to_replace(store: Store, namespace: Namespace, view: View, id: str) -> 
 
     Raises:
         NotFound: There is no such turn, or it was deleted or replaced.
-        QueryError: The id is not a string.
+        TurnError: The id is not a string.
     """
     check_id(id)
     record = store.find(view, [id]).get(id)

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from evomem.appending import Draft, append, id_of, known_turns, pause, turn_to_replace
 from evomem.async_methods import async_method
-from evomem.checks import Sources, check_filter
+from evomem.checks import Sources, check_filter, check_id
 from evomem.engine import TRIES
 from evomem.errors import DuplicateTurn, HeadMoved, NotFound, QueryError, TurnError
 from evomem.forgetting import Progress, Receipt, drop, forget
 from evomem.memory_view import MemoryView
 from evomem.pairing import Message, as_turns
 from evomem.reading import MAX_PASS_TURNS, Pace
-from evomem.records import Record, Turn, as_utc, check_id, completed
+from evomem.records import Record, Turn, as_utc, completed
 from evomem.rereading import reread
 from evomem.store import View
 
@@ -358,7 +358,7 @@ class Memory(MemoryView):
 
         Raises:
             NotFound: There is no such turn.
-            QueryError: The id is not a string.
+            TurnError: The id is not a string.
         """
 
         def hide(view: View, record: Record) -> Record:
@@ -380,7 +380,7 @@ class Memory(MemoryView):
 
         Raises:
             NotFound: There is no such turn.
-            QueryError: The id is not a string.
+            TurnError: The id is not a string.
             SharedTurns: Forks share the turn or later ones, and `forks` is not set.
         """
         check_id(id)

@@ -16,6 +16,7 @@ from evomem.async_methods import async_method
 from evomem.checks import (
     Sources,
     check_filter,
+    check_id,
     check_k,
     check_labels,
     check_min_relevance,
@@ -31,7 +32,7 @@ from evomem.checks import (
 from evomem.engine import TRIES, Engine
 from evomem.errors import HeadMoved, NotFound, QueryError
 from evomem.influence import Influence, find_influence
-from evomem.records import Context, Hit, Record, check_id
+from evomem.records import Context, Hit, Record
 from evomem.search.context_text import fit
 from evomem.search.searching import Mode as Mode
 from evomem.search.searching import Question, find_hits
@@ -219,7 +220,7 @@ class MemoryView:
         return answer(self, question, llm, **options)
 
     def get(self, id: str) -> Record:
-        """Return the turn with this id. Raises `NotFound`, and `QueryError` if it is no string."""
+        """Return the turn with this id. Raises `NotFound`, and `TurnError` if it is no string."""
         check_id(id)
         store = self._engine.store
         with store.snapshot():

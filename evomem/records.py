@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from evomem.errors import QueryError, TurnError
+from evomem.errors import TurnError
 
 MAX_CHARS = 262_144  # one side of a turn; longer texts are documents and should be split
 MAX_LABEL = 512  # characters of an id, a session, a speaker or a source
@@ -102,12 +102,6 @@ def sealed_turn(**values: Any) -> Turn:
     for name in _FIELDS:
         object.__setattr__(turn, name, values[name])
     return turn
-
-
-def check_id(id: object) -> None:
-    """Raise `QueryError` unless the id of a sought turn is a string."""
-    if not isinstance(id, str):
-        raise QueryError(f"the id of a turn is a string, got {id!r}; a record's id is record.id")
 
 
 def completed(turn: Turn, id: str, time: datetime) -> Turn:

@@ -553,9 +553,9 @@ def test_the_id_of_a_turn_is_a_string(alice):
     record = alice.get("cat")
     for call in (alice.get, alice.delete, alice.purge):
         for id in (record, b"cat", ["cat"], None):
-            with pytest.raises(QueryError, match=r"a string, got .*record\.id"):
+            with pytest.raises(TurnError, match=r"is text, got .*record\.id"):
                 call(id)
-    with pytest.raises(QueryError, match="a string, got 1"):
+    with pytest.raises(TurnError, match="is text, got 1"):
         alice.annotate(1, {})
     assert alice.get("cat") == record
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from evomem.checks import (
     Sources,
     check_filter,
+    check_id,
     check_k,
     check_labels,
     check_min_relevance,
@@ -303,9 +304,10 @@ def _iso(moment: datetime | None) -> str | None:
 
 
 def _checked_id(id: object) -> str:
-    if not isinstance(id, str) or not id.strip():
+    check_id(id)
+    if not str(id).strip():
         raise TurnError(f"a turn's id is text, got {id!r:.60}")
-    return id
+    return str(id)
 
 
 def _about_tokens(text: str) -> int:
