@@ -37,10 +37,11 @@ def check_labels(labels: Sequence[object]) -> None:
             raise NamespaceError(f"a namespace label is empty in {tuple(labels)!r:.200}")
 
 
-def check_id(id: object) -> None:
-    """Raise `TurnError` unless the id of a sought turn is a string."""
+def check_id(id: object) -> str:
+    """Return the id of a sought turn. Raises `TurnError` unless it is a string."""
     if not isinstance(id, str):
         raise TurnError(f"a turn's id is text, got {id!r:.60}; a record's id is record.id")
+    return id
 
 
 def check_query(query: object) -> None:

@@ -304,10 +304,10 @@ def _iso(moment: datetime | None) -> str | None:
 
 
 def _checked_id(id: object) -> str:
-    check_id(id)
-    if not str(id).strip():
+    text = check_id(id)
+    if not text.strip():
         raise TurnError(f"a turn's id is text, got {id!r:.60}")
-    return str(id)
+    return text
 
 
 def _about_tokens(text: str) -> int:
