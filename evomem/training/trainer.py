@@ -58,6 +58,11 @@ class Trainer:
             ],
             weight_decay=0.01,
         )
+        self._start = {
+            name: value.clone()
+            for name, value in model.state_dict().items()
+            if name.startswith(BASE)
+        }
         run.begin()
         self.step, stored = run.resume(self._optimizer)
         if stored:
@@ -105,7 +110,10 @@ class Trainer:
         self._run.save(self.step, self.model.state_dict(), self._optimizer)
 
     def finish(self) -> None:
-        """Write the weights that `mini:FILE` names."""
+        """Mix the text layers with those of the base, and write the weights that `mini:FILE` names."""
+        state = self.model.state_dict()
+        for name, value in self._start.items():
+            state[name].lerp_(value, 1 - self.settings.mix)
         weights.save(self.model, self._run.out / "model.safetensors")
 
     def _samples(self) -> Iterator[Sample]:
