@@ -23,7 +23,12 @@ def train(args: Namespace, screen: Screen) -> int:
         raise InputError("give --out, a folder for weights, log and checkpoints")
     base = Base.named(args.base)
     settings = _settings(args, base.kind)
-    sizes = {"corpora": args.corpora, "turns": args.turns, "stories": args.stories}
+    sizes = {
+        "corpora": args.corpora,
+        "turns": args.turns,
+        "stories": args.stories,
+        "messages": args.messages,
+    }
     data = gather(args.data, **sizes, length=args.length, seed=settings.seed)
     dev = read_all(args.dev)
     if args.export:
