@@ -23,12 +23,7 @@ def train(args: Namespace, screen: Screen) -> int:
         raise InputError("give --out, a folder for weights, log and checkpoints")
     base = Base.named(args.base)
     settings = _settings(args, base.kind)
-    sizes = {
-        "corpora": args.corpora,
-        "turns": args.turns,
-        "stories": args.stories,
-        "messages": args.messages,
-    }
+    sizes = {"corpora": args.corpora, "turns": args.turns, "stories": args.stories}
     data = gather(args.data, **sizes, length=args.length, seed=settings.seed)
     dev = read_all(args.dev)
     if args.export:

@@ -67,9 +67,6 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="turns to take from them (default: 18000)")  # fmt: skip
     made.add_argument("--stories", metavar="N", type=int, default=0,
         help="generated life stories to add (default: 0)")  # fmt: skip
-    made.add_argument("--messages", metavar="N", type=int, default=0,
-        help="histories of a user and an assistant to make of the corpora, whose questions are the "
-        "user's next messages (default: 0)")  # fmt: skip
     made.add_argument("--length", metavar="N", type=int, default=56,
         help="turns of a converted or generated history (default: 56)")  # fmt: skip
     made.add_argument("--export", metavar="FILE", type=Path,

@@ -30,28 +30,14 @@ class Sample:
     threads: list[tuple[int, ...]]
     queue: int
     """Length of the queue in turns; 0 disables the memory."""
-    kept: list[int]
-    """The rows of questions for which the base's ranking is kept."""
     now: Tensor
     """(N + 1,) the number of turns read before each turn, and before the questions."""
 
 
-def loss_of(
-    model: MiniModel, sample: Sample, base: MiniModel | None = None, keep: float = 0.0
-) -> tuple[Tensor, float]:
-    """Return the loss of one history, and recall@10 of its questions.
-
-    Args:
-        model: The network.
-        sample: The history.
-        base: A network whose ranking by the text alone is kept.
-        keep: The weight of the departure from it.
-    """
+def loss_of(model: MiniModel, sample: Sample) -> tuple[Tensor, float]:
+    """Return the loss of one history, and recall@10 of its questions."""
     scores = score(model, sample)
     loss = retrieval(scores.both, sample.evidence)
-    if base is not None and sample.kept:
-        kept = rank_alone(base, sample)[sample.kept]
-        loss = loss + keep * departure(scores.alone[sample.kept], kept)
     if sample.queue:
         loss = loss + EVOLVED * retrieval(scores.evolved, sample.evidence)
         plain = [row for row, rivals in enumerate(sample.rivals) if not rivals]
@@ -102,22 +88,6 @@ def score(model: MiniModel, sample: Sample) -> Similarities:
         @ model.both_turns(turns, evolved_turns).T
     )
     return Similarities(alone, evolved, combined, read.latents)
-
-
-@torch.no_grad()
-def rank_alone(base: MiniModel, sample: Sample) -> Tensor:
-    """Return the cosines of the questions with the turns, each text read alone: (Q, N)."""
-    turns, questions = (
-        upper_alone(base, lower(base, texts, role, sample.now.device))
-        for texts, role in ((sample.turns, TURN), (sample.questions, QUERY))
-    )
-    return questions @ turns.T
-
-
-def departure(scores: Tensor, base: Tensor) -> Tensor:
-    """Return the mean divergence of the softmax over turns from that of a base; both (Q, N)."""
-    ranking, kept = (torch.log_softmax(values / TEMPERATURE, 1) for values in (scores, base))
-    return F.kl_div(ranking, kept, reduction="batchmean", log_target=True)
 
 
 def retrieval(scores: Tensor, evidence: Sequence[tuple[int, ...]]) -> Tensor:

@@ -18,7 +18,6 @@ from typing import Any
 from evomem.errors import InputError
 from evomem.training.dialogues import multiwoz, sgd
 from evomem.training.histories import History, chained, excerpt
-from evomem.training.messages import conversations
 from evomem.training.personas import persona_chat
 from evomem.training.replies import ask_replies, ask_topics
 
@@ -186,37 +185,6 @@ def convert(folder: Path, turns: int, length: int, seed: int) -> list[History]:
                 break
         result += list(islice(chained(parts, length, rng, name), wanted))
     return result
-
-
-ARTICLES = ("squad_like", "timeqa_human", "evidence_inference_600", "fairytaleqa")
-DIALOGUES = ("sgd", "multiwoz21_valtest")
-POSTS = ("amazon", "reddit")
-"""How the ids of `squad_like`'s texts in the first person begin."""
-
-
-def messages(folder: Path, count: int, length: int, seed: int) -> list[History]:
-    """Return at most `count` histories of about `length` turns of a user and an assistant.
-
-    Args:
-        folder: As in `convert`.
-        count: The number of histories.
-        length: Turns per history.
-        seed: The same seed yields the same histories.
-
-    Raises:
-        InputError: A corpus is missing or damaged.
-    """
-    rng = Random(f"{seed} messages")
-
-    def mixed(names: tuple[str, ...]) -> list[Stream]:
-        given = [s for name in names for s in islice(streams(folder / f"{name}.jsonl.xz"), 2000)]
-        rng.shuffle(given)
-        return given
-
-    articles, dialogues = mixed(ARTICLES), mixed(DIALOGUES)
-    posts = [stream for stream in articles if stream["id"].startswith(POSTS)]
-    others = [stream for stream in articles if not stream["id"].startswith(POSTS)]
-    return list(islice(conversations(others, posts, dialogues, length, rng), count))
 
 
 def _shuffled(given: Iterator[Stream], rng: Random, limit: int) -> list[Stream]:

@@ -86,11 +86,10 @@ class MiniSettings(Settings):
     tokens: int = option(64, "maximum tokens of a text; longer texts are cut", least=3)
     mix: float = option(
         1.0,
-        "share of the trained text layers in the result; the rest is those of the base, which know "
-        "more than the training data",
+        "share of the trained text layers in the result; the rest is those of the base, which keeps "
+        "some of what the base knows beyond the training data",
         below=1.0001,
     )
-    keep: float = option(0.0, "weight of keeping MiniLM's own ranking by the text alone")
     drop_memory: float = option(0.15, "share of histories read without memory", below=1.0001)
 
 

@@ -82,14 +82,7 @@ def read_all(sources: Sequence[str]) -> list[History]:
 
 
 def gather(
-    data: Sequence[str],
-    *,
-    corpora: Path | None,
-    turns: int,
-    stories: int,
-    length: int,
-    seed: int,
-    messages: int = 0,
+    data: Sequence[str], *, corpora: Path | None, turns: int, stories: int, length: int, seed: int
 ) -> list[History]:
     """Return the histories of all sources.
 
@@ -100,14 +93,12 @@ def gather(
         stories: Generated life stories to add.
         length: Turns of a converted or generated history.
         seed: Seed of all random choices.
-        messages: Histories of a user and an assistant to take from the corpora.
 
     Raises:
         InputError: The data cannot be used, or there are none.
     """
     # Imported here: who trains on a chat of their own needs neither.
     from evomem.training.corpora import convert
-    from evomem.training.corpora import messages as converse
     from evomem.training.stories import stories as tell
 
     histories = read_all(data)
@@ -118,8 +109,6 @@ def gather(
     short = tell(stories // 2, length // 2, seed + 1)
     spare = [given.pop(rng.randrange(len(given))) for _ in range(min(len(short) // 2, len(given)))]
     histories += given + told + chained([*short, *spare], length, rng, "mixed")
-    if corpora and messages:
-        histories += converse(corpora, messages, length, seed)
     if not histories:
         raise InputError("no data: give --data, --corpora or --stories")
     return histories

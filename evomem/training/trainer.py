@@ -17,10 +17,9 @@ from evomem.mini.model import MiniModel
 from evomem.mini.reading import Tokens
 from evomem.training.contrastive import Sample, loss_of, recall, score
 from evomem.training.histories import History, excerpt
-from evomem.training.messages import KINDS
 from evomem.training.run import Run, check_finite, train_to_the_end
 from evomem.training.settings import MiniSettings
-from evomem.training.sources import Base, packaged_minilm
+from evomem.training.sources import Base
 
 BASE = ("words.", "places.", "norm.", "layers.")
 """The weights that MiniLM provides; all others start untrained and have a higher learning rate."""
@@ -39,13 +38,8 @@ class Trainer:
         dev: Sequence[History],
         run: Run,
         settings: MiniSettings,
-        base: MiniModel | None = None,
     ) -> None:
-        """Prepare the run, and restore the state in its folder, if any.
-
-        `base` is the network whose ranking `settings.keep` weighs.
-        """
-        self._base = base
+        """Prepare the run, and restore the state in its folder, if any."""
         self.model, self.train, self.dev, self.settings = model, train, dev, settings
         self._run = run
         self._tokenizer = tokenizer
@@ -98,7 +92,7 @@ class Trainer:
             group["lr"] = group["peak"] * share
         losses, recalls = [], []
         for sample in self._samples():
-            loss, right = loss_of(self.model, sample, self._base, self.settings.keep)
+            loss, right = loss_of(self.model, sample)
             (loss / self.settings.accumulate).backward()  # type: ignore[no-untyped-call]
             losses.append(float(loss.detach()))
             recalls.append(right)
@@ -147,7 +141,6 @@ class Trainer:
             [question.rivals for question in chosen],
             history.threads,
             0 if off else rng.choice(QUEUES),
-            [row for row, question in enumerate(chosen) if question.kind in KINDS],
             torch.zeros_like(now) if off else now,
         )
 
@@ -184,8 +177,7 @@ def train_mini(
     else:
         model = weights.load(Path(base.source).expanduser() if base.source else WEIGHTS)
         tokenizer = Tokenizer.from_file(str(TOKENIZER))
-    kept = weights.from_minilm(packaged_minilm() / "model.safetensors") if settings.keep else None
-    Trainer(model, tokenizer, train, dev, run, settings, kept).run()
+    Trainer(model, tokenizer, train, dev, run, settings).run()
     return out / "model.safetensors"
 
 
@@ -212,7 +204,6 @@ def development(
             [question.rivals for question in history.questions],
             history.threads,
             queue,
-            [],
             now,
         )
         total += recall(score(model, sample).both, sample.evidence, 10) * len(sample.evidence)
