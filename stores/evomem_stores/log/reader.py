@@ -171,7 +171,7 @@ class LogReader:
         self, view: View, seqs: Sequence[int]
     ) -> tuple[dict[int, Pair], dict[int, TimeAndSession]]:
         """See `Store.around`."""
-        sought = np.unique(np.array(seqs, np.int64))
+        sought = np.array(sorted(set(seqs)), np.int64)
         with self._connections.reading() as connection:
             all_seqs = self._seqs(connection, view)
             places = np.searchsorted(all_seqs, sought)
