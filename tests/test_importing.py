@@ -180,7 +180,7 @@ def test_nameless_conversations_that_only_begin_alike_stay_apart(memory):
     )
 
 
-def test_what_an_earlier_version_imported_is_found_again(memory):
+def test_turns_imported_by_an_earlier_version_are_recognised(memory):
     """Earlier versions paired a question with the first answer, and named turns by their content."""
     look = assistant("Let me look.")
     for number, turn in enumerate(
