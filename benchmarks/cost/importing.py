@@ -134,15 +134,17 @@ class _Tenths:
     def __init__(self, encoder: Recorded, base: float) -> None:
         self.rows: list[Figures] = []
         self._encoder, self._base = encoder, base
+        self._complete = 0
         self._before = self._now()
 
     def note(self, done: int, messages: int) -> None:
-        """Record a tenth when it is complete: `done` of so many messages are imported."""
-        if 10 * done < (len(self.rows) + 1) * messages:
-            return
+        """Record a tenth, or several, when complete: `done` of so many messages are imported."""
         turns, seconds, encoder = (
             now - before for now, before in zip(self._now(), self._before, strict=True)
         )
+        if not turns or done * 10 // messages == self._complete:
+            return
+        self._complete = done * 10 // messages
         self.rows.append(
             {
                 "turns so far": len(self._encoder.counts),

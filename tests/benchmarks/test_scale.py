@@ -217,7 +217,7 @@ def test_an_import_is_compared_with_the_encoder_alone(corpora, tmp_path, monkeyp
     assert importing.main(["--chats", chats, "--megabytes", "1", "--out", str(out)]) == 0
     result = json.loads(out.read_text())
     [row], [tenths] = result["rows"], result["tenths"]
-    assert len(tenths) == 10
+    assert 1 < len(tenths) <= 10
     assert tenths[-1]["turns so far"] == row["turns"]
     assert 1 <= row["file, MB"] < 1.01
     assert row["turns"] == row["messages"] >= 900
