@@ -142,7 +142,7 @@ def look_up(
         for span in view.spans
         for seq in ordered[bisect_left(ordered, span.first) : bisect_right(ordered, span.last)]
     ]
-    return _visible_rows(connection, view, _at(columns, _is_limited(view)), {"rows": numbers})
+    return _visible_rows(connection, view, _at(columns, is_limited(view)), {"rows": numbers})
 
 
 def in_sessions(
@@ -150,14 +150,14 @@ def in_sessions(
 ) -> list[tuple[Any, ...]]:
     """Return the visible rows of sessions, in log order; only the first values are `columns`."""
     rows: list[tuple[Any, ...]] = []
-    query = _of_sessions(columns, _is_limited(view))
+    query = _of_sessions(columns, is_limited(view))
     for span in view.spans:
         given = {"of": span.memory, "first": span.first, "last": span.last, "sessions": sessions}
         rows += _visible_rows(connection, view, query, given)
     return rows
 
 
-def _is_limited(view: View) -> bool:
+def is_limited(view: View) -> bool:
     """Return whether the view hides rows by time, in addition to tombstones."""
     return view.time is not None or view.added is not None
 
@@ -165,13 +165,7 @@ def _is_limited(view: View) -> bool:
 def _visible_rows(
     connection: Connection, view: View, query: Statement, given: dict[str, Any]
 ) -> list[tuple[Any, ...]]:
-    given = {**given, "memory": view.memory, "end": view.hides_until}
-    if _is_limited(view):
-        given["restored"] = view.restored
-        given["time"], given["added"] = (
-            MAX_MICROS if moment is None else micros(moment) for moment in (view.time, view.added)
-        )
-    rows = query.rows(connection, given)
+    rows = query.rows(connection, {**given, **values_of(view)})
     if rows:
         tombstones, gone = rows[0][-2:]
         if gone not in (None, tombstones):  # None: the memory was dropped
@@ -198,20 +192,41 @@ def _of_sessions(columns: tuple[str, ...], limited: bool) -> Statement:
 def _selected(
     columns: tuple[str, ...], limited: bool, *conditions: ColumnElement[bool]
 ) -> Statement:
-    """Return the query for visible rows (as `visible` defines them); `limited` by time as well."""
+    """Return the query for visible rows (`shown`)."""
     own = hidden.c.memory == bindparam("memory")
-    gone = select(hidden.c.seq).where(own, hidden.c.since <= bindparam("end"))
-    limits: tuple[ColumnElement[bool], ...] = ()
-    if limited:
-        gone = gone.where(not_(OneOf(hidden.c.seq, bindparam("restored"))))
-        limits = turns.c.time <= bindparam("time"), turns.c.added <= bindparam("added")
     tombstones = select(func.count()).select_from(hidden).where(own).scalar_subquery()
     entry = select(memories.c.gone).where(memories.c.memory == bindparam("memory"))
     counts = tombstones, entry.scalar_subquery()
     shown_columns = (turns.c[name] for name in columns)
-    shown = (turns.c.seq.not_in(gone), *limits)
-    query = select(*shown_columns, *counts).where(*conditions, *shown)
+    query = select(*shown_columns, *counts).where(*conditions, *shown(limited))
     return Statement(query.order_by(turns.c.row))
+
+
+def shown(limited: bool) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions of `visible` with parameters (`values_of`), for a `Statement`.
+
+    Args:
+        limited: Whether the views hide rows by time (`is_limited`).
+    """
+    gone = select(hidden.c.seq).where(
+        hidden.c.memory == bindparam("memory"), hidden.c.since <= bindparam("end")
+    )
+    limits: tuple[ColumnElement[bool], ...] = ()
+    if limited:
+        gone = gone.where(not_(OneOf(hidden.c.seq, bindparam("restored"))))
+        limits = turns.c.time <= bindparam("time"), turns.c.added <= bindparam("added")
+    return turns.c.seq.not_in(gone), *limits
+
+
+def values_of(view: View) -> dict[str, Any]:
+    """Return the values of the parameters of `shown`."""
+    values: dict[str, Any] = {"memory": view.memory, "end": view.hides_until}
+    if is_limited(view):
+        values["restored"] = view.restored
+        values["time"], values["added"] = (
+            MAX_MICROS if moment is None else micros(moment) for moment in (view.time, view.added)
+        )
+    return values
 
 
 def visible(view: View) -> ColumnElement[bool]:

@@ -36,6 +36,7 @@ from evomem_stores.database.tables import (
     column_names,
     memories,
     turns,
+    within,
     within_by_seq,
 )
 from evomem_stores.log import (
@@ -170,7 +171,7 @@ class LogReader:
         self, view: View, seqs: Sequence[int]
     ) -> tuple[dict[int, Pair], dict[int, TimeAndSession]]:
         """See `Store.around`."""
-        sought = np.unique(np.array(seqs, np.int64))
+        sought = np.array(sorted(set(seqs)), np.int64)
         with self._connections.reading() as connection:
             all_seqs = self._seqs(connection, view)
             places = np.searchsorted(all_seqs, sought)
@@ -296,12 +297,18 @@ class LogReader:
             if not tests:
                 return self._all_but(connection, view, gone)
             seqs: list[int] = []
+            in_order = filters.reads_rows(condition)
             for span in view.spans:
-                query = select(turns.c.seq).where(*within_by_seq(span), visible(view))
+                inside = (within(span),) if in_order else within_by_seq(span)
+                query = select(turns.c.seq).where(*inside, visible(view))
                 parameters = {"memory": span.memory}
                 size = filters.TESTS_PER_STATEMENT
                 matches = [
-                    set(connection.scalars(query.where(*tests[start : start + size]), parameters))
+                    set(
+                        connection.scalars(
+                            query.where(*tests[start : start + size]), parameters
+                        ).all()
+                    )
                     for start in range(0, len(tests), size)
                 ]
                 seqs += sorted(set.intersection(*matches))
