@@ -84,12 +84,6 @@ class MiniSettings(Settings):
         6e-4, "peak rate of the weights that MiniLM lacks; --lr is for its layers"
     )
     tokens: int = option(64, "maximum tokens of a text; longer texts are cut", least=3)
-    mix: float = option(
-        1.0,
-        "share of the trained text layers in the result; the rest is those of the base, which keeps "
-        "some of what the base knows beyond the training data",
-        below=1.0001,
-    )
     drop_memory: float = option(0.15, "share of histories read without memory", below=1.0001)
 
 

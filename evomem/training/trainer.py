@@ -57,11 +57,6 @@ class Trainer:
             ],
             weight_decay=0.01,
         )
-        self._start = {
-            name: value.clone()
-            for name, value in model.state_dict().items()
-            if name.startswith(BASE)
-        }
         run.begin()
         self.step, stored = run.resume(self._optimizer)
         if stored:
@@ -109,10 +104,7 @@ class Trainer:
         self._run.save(self.step, self.model.state_dict(), self._optimizer)
 
     def finish(self) -> None:
-        """Mix the text layers with those of the base, and write the weights that `mini:FILE` names."""
-        state = self.model.state_dict()
-        for name, value in self._start.items():
-            state[name].lerp_(value, 1 - self.settings.mix)
+        """Write the weights that `mini:FILE` names."""
         weights.save(self.model, self._run.out / "model.safetensors")
 
     def _samples(self) -> Iterator[Sample]:

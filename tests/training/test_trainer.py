@@ -47,23 +47,6 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(make_model, tokeniz
         assert torch.equal(value, resumed.model.state_dict()[name]), name
 
 
-def test_the_text_layers_of_the_result_are_mixed_with_those_of_the_base(
-    make_model, tokenizer, tmp_path
-):
-    base = make_model().state_dict()
-    trained = trainer(make_model, tokenizer, tmp_path / "trained", steps=3)
-    trained.run()
-    mixed = trainer(make_model, tokenizer, tmp_path / "mixed", steps=3, mix=0.7)
-    mixed.run()
-    other, result = trained.model.state_dict(), mixed.model.state_dict()
-    for name, value in result.items():
-        text = name.startswith(("words", "places", "norm", "layers"))
-        expected = 0.7 * other[name] + 0.3 * base[name] if text else other[name]
-        assert torch.allclose(value, expected, atol=1e-6), name
-    name = "layers.2.qkv.weight"
-    assert not torch.equal(result[name], other[name])
-
-
 def test_a_folder_with_another_run_is_refused(make_model, tokenizer, tmp_path):
     trainer(make_model, tokenizer, tmp_path, steps=8)
     with pytest.raises(InputError, match=r"other settings \(steps\); give another --out"):
