@@ -93,10 +93,14 @@ class SqliteConnections(Connections):
         self._make_locks()
         close_at_forks(self)
 
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def _reading(self) -> AbstractContextManager[Connection]:
         """See `Connections._reading`."""
-        stable = read_only.unchanged(self.path) if self.path and self.read_only else nullcontext()
+        return self._transaction("BEGIN") if self.path and not self.read_only else self._stable()
+
+    @contextmanager
+    def _stable(self) -> Iterator[Connection]:
+        """Read a database in memory, or one that must not change meanwhile."""
+        stable = read_only.unchanged(self.path) if self.path else nullcontext()
         with stable, self._readers, self._transaction("BEGIN") as connection:
             yield connection
 
@@ -231,7 +235,12 @@ class SqliteConnections(Connections):
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[Connection]:
-        with self._connected() as connection, connection.begin():
+        with (
+            translated(self.path),
+            using_sqlite(self.place),
+            self._engine.connect() as connection,
+            connection.begin(),
+        ):
             # Not a listener of SQLAlchemy's: while there is one, each statement looks for listeners.
             driver(connection).execute(begin)
             self.guard(connection)
