@@ -242,7 +242,8 @@ def _curve(log: Path) -> list[dict[str, float]]:
         {
             "step": piece[-1]["step"],
             **{
-                name: sum(entry[key] for entry in piece) / len(piece) for name, key in means.items()
+                name: round(sum(entry[key] for entry in piece) / len(piece), 4)
+                for name, key in means.items()
             },
         }
         for piece in pieces
