@@ -68,7 +68,7 @@ def test_a_question_has_right_and_tempting_turns_that_were_told_when_it_is_asked
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=name)
-def test_what_holds_now_was_told_after_what_held_before(question):
+def test_the_evidence_of_now_and_first_is_later_and_earlier_than_wrong_turns(question):
     """And the other way round for what was first."""
     text = question.question.lower()
     right = [PLACES[id] for id in question.right]
