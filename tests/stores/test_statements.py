@@ -27,9 +27,9 @@ def count(memory, call):
 
 
 CALLS = {
-    "add": (lambda memory: memory.add("tea in London"), 7, 2),
-    "add with an id": (lambda memory: memory.add("tea in London", id="x"), 8, 2),
-    "add_many": (lambda memory: memory.add_many([Turn(user=f"tea {n}") for n in range(8)]), 7, 2),
+    "add": (lambda memory: memory.add("tea in London"), 6, 2),
+    "add with an id": (lambda memory: memory.add("tea in London", id="x"), 7, 2),
+    "add_many": (lambda memory: memory.add_many([Turn(user=f"tea {n}") for n in range(8)]), 6, 2),
     "search evolvable": (lambda memory: memory.search("coffee", mode="evolvable"), 5, 2),
     "search lexical": (lambda memory: memory.search("coffee", mode="lexical"), 5, 2),
     "search hybrid": (lambda memory: memory.search("coffee"), 6, 2),

@@ -46,6 +46,14 @@ def insert_new(connection: Connection, table: Table) -> Insert:
     return sqlite.insert(table).on_conflict_do_nothing()
 
 
+def insert_unless(table: Table, *columns: str) -> Insert:
+    """Return an INSERT that skips rows whose values of `columns`, which are unique, exist already.
+
+    SQLite has adopted PostgreSQL's clause.
+    """
+    return postgresql.insert(table).on_conflict_do_nothing(index_elements=columns)
+
+
 class OneOf(FunctionElement[bool]):
     """The condition that a column has one of any number of values."""
 

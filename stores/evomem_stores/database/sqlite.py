@@ -18,7 +18,7 @@ from weakref import WeakSet
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import NullPool, Pool, QueuePool, StaticPool
+from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
 from evomem.errors import DatabaseBusy, DatabaseDamaged, EvomemError, StoreError
 from evomem.store import WriteSlot
@@ -38,8 +38,9 @@ from evomem_stores.database.write_slots import FileSlots
 Synchronous = Literal["FULL", "NORMAL"]
 PAGE_BYTES = 16_384  # large rows waste more space on smaller pages
 READERS = 16  # connections kept open; further threads wait for one
+POOL_TIMEOUT = 30.0  # seconds that they wait
 
-_BUSY = ("locked", "busy", "locking protocol", "queuepool limit")
+_BUSY = ("locked", "busy", "locking protocol")
 _DAMAGED = ("malformed", "not a database", "disk i/o error", "corrupt", "could not decode")
 
 _creating = threading.Lock()  # no thread opens a new file that another has yet to close
@@ -89,7 +90,8 @@ class SqliteConnections(Connections):
         self._engine = create_engine(_URL, creator=self._connect, **pool)
         self._engine.update_execution_options(compiled_cache=CACHE)
         self._connections: WeakSet[_Connection] = WeakSet()
-        self._inherited: list[Pool] = []
+        self._idle: list[Connection] = []
+        self._inherited: list[object] = []
         self._make_locks()
         close_at_forks(self)
 
@@ -203,13 +205,13 @@ class SqliteConnections(Connections):
         self._closed = True
         self._slots.close()
         with suppress(StoreError), using_sqlite(self.place):
-            self._engine.dispose()
+            self._close_idle()
 
     def before_fork(self) -> None:
         """See `sqlite_forks`. A database in memory has no file locks, and the child gets a copy of it."""
         if self.path is None:
             return
-        self._engine.dispose()
+        self._close_idle()
         for connection in list(self._connections):  # a thread may still hold one after `close`
             with suppress(sqlite3.Error):
                 connection.close()
@@ -218,7 +220,9 @@ class SqliteConnections(Connections):
         """See `sqlite_forks`."""
         self._make_locks()
         if self.path is not None:
-            self._inherited.append(self._engine.pool)  # keeps its connections from being closed
+            # Keeps the parent's connections from being closed.
+            self._inherited += [self._idle, self._engine.pool]
+            self._idle = []
             self._engine.dispose(close=False)
 
     def _make_locks(self) -> None:
@@ -228,19 +232,70 @@ class SqliteConnections(Connections):
         self._readers: AbstractContextManager[Any] = (
             nullcontext() if self.path is not None else self._writers
         )
+        self._permits = threading.BoundedSemaphore(READERS)
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[Connection]:
-        with self._connected() as connection, connection.begin():
-            # Not a listener of SQLAlchemy's: while there is one, each statement looks for listeners.
-            driver(connection).execute(begin)
-            self.guard(connection)
-            yield connection
+        with self._connected() as connection:
+            own = driver(connection)
+            own.execute(begin)
+            try:
+                self.guard(connection)
+                yield connection
+                own.commit()
+            except BaseException:
+                own.rollback()
+                raise
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        with translated(self.path), using_sqlite(self.place), self._engine.connect() as connection:
-            yield connection
+        """Provide one of up to `READERS` connections.
+
+        They stay checked out of SQLAlchemy's pool, in a transaction of SQLAlchemy's that never ends
+        and sends no statement: both cost as much as several of our statements.
+        """
+        with translated(self.path), using_sqlite(self.place):
+            if not self._permits.acquire(timeout=POOL_TIMEOUT):
+                raise DatabaseBusy(
+                    f"{self.path}: {READERS} threads have used the database for {POOL_TIMEOUT:g} "
+                    "seconds; nothing was written: try again, or use fewer threads"
+                )
+            try:
+                idle = self._idle
+                connection = self._check_out(idle)
+                try:
+                    yield connection
+                finally:
+                    self._check_in(connection, idle)
+            finally:
+                self._permits.release()
+
+    def _check_out(self, idle: list[Connection]) -> Connection:
+        while idle:
+            connection = idle.pop()
+            if self._has_current_options(connection):
+                return connection
+            connection.close()
+        return self._engine.connect()
+
+    def _check_in(self, connection: Connection, idle: list[Connection]) -> None:
+        """Keep a connection for the next transaction, unless it belongs to a parent process."""
+        reusable = not (self._closed or self.read_only) and idle is self._idle
+        if reusable and self._has_current_options(connection):
+            idle.append(connection)
+        else:
+            connection.close()
+
+    def _has_current_options(self, connection: Connection) -> bool:
+        """Return whether a connection has the options of the engine, such as the seals."""
+        return connection.get_execution_options() is self._engine.get_execution_options()
+
+    def _close_idle(self) -> None:
+        """Close the connections that no thread uses."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+        self._engine.dispose()
 
     def _checkpoint(self) -> bool:
         with self._writers, self._connected() as connection:

@@ -89,9 +89,19 @@ class Lease:
         self.is_wanted = bool(wanted)
 
 
+@contextmanager
+def under_lease(connection: Connection, lease: Lease | None) -> Iterator[None]:
+    """Make `lease_of` return the lease inside of the context."""
+    connection.info["lease"] = lease
+    try:
+        yield
+    finally:
+        del connection.info["lease"]
+
+
 def lease_of(connection: Connection, memory: int) -> Lease | None:
     """Return the lease under which a transaction writes to a memory, None without leases."""
-    lease: Lease | None = connection.get_execution_options().get("lease")
+    lease: Lease | None = connection.info.get("lease")
     return lease if lease is not None and lease.memory == memory else None
 
 

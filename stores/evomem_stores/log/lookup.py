@@ -83,42 +83,26 @@ def _rows(
     return (within(span),)
 
 
-def _with_ids(*columns: ColumnElement[Any]) -> Statement:
-    return Statement(
-        select(*columns)
-        .where(
-            turns.c.memory == bindparam("of"),
-            (turns.c.seq + 0).between(bindparam("first"), bindparam("last")),  # as in `_rows`
-            OneOf(turns.c.id, bindparam("ids")),
-        )
-        .order_by(turns.c.row)
+_WITH_IDS = Statement(
+    select(*(turns.c[name] for name in RECORD_COLUMNS))
+    .where(
+        turns.c.memory == bindparam("of"),
+        (turns.c.seq + 0).between(bindparam("first"), bindparam("last")),  # as in `_rows`
+        OneOf(turns.c.id, bindparam("ids")),
     )
-
-
-_TAKEN = _with_ids(turns.c.id)
-_WITH_IDS = _with_ids(*(turns.c[name] for name in RECORD_COLUMNS))
-
-
-def taken(connection: Connection, seen: Sequence[Span], ids: Iterable[str | None]) -> list[str]:
-    """Return those of `ids` that rows of the spans have."""
-    return [id for (id,) in _of_spans(connection, _TAKEN, seen, ids)]
+    .order_by(turns.c.row)
+)
 
 
 def with_ids(
     connection: Connection, seen: Sequence[Span], ids: Iterable[str]
 ) -> list[tuple[Any, ...]]:
     """Return the `RECORD_COLUMNS` of the spans' rows with these ids, hidden or not, in log order."""
-    return _of_spans(connection, _WITH_IDS, seen, ids)
-
-
-def _of_spans(
-    connection: Connection, query: Statement, seen: Sequence[Span], ids: Iterable[str | None]
-) -> list[tuple[Any, ...]]:
     sought = list(ids)
     rows: list[tuple[Any, ...]] = []
     for span in seen:
         given = {"of": span.memory, "first": span.first, "last": span.last, "ids": sought}
-        rows += query.rows(connection, given)
+        rows += _WITH_IDS.rows(connection, given)
     return rows
 
 
@@ -190,7 +174,9 @@ def _selected(
 ) -> Statement:
     """Return the query for visible rows (as `visible` defines them); `limited` by time as well."""
     own = hidden.c.memory == bindparam("memory")
-    gone = select(hidden.c.seq).where(own, hidden.c.since <= bindparam("end"))
+    # One look-up per row: a list of all tombstones would cost more with every replaced turn.
+    same = hidden.c.seq == turns.c.seq
+    gone = select(hidden.c.seq).where(own, same, hidden.c.since <= bindparam("end"))
     limits: tuple[ColumnElement[bool], ...] = ()
     if limited:
         gone = gone.where(not_(OneOf(hidden.c.seq, bindparam("restored"))))
@@ -199,7 +185,7 @@ def _selected(
     entry = select(memories.c.gone).where(memories.c.memory == bindparam("memory"))
     counts = tombstones, entry.scalar_subquery()
     shown_columns = (turns.c[name] for name in columns)
-    shown = (turns.c.seq.not_in(gone), *limits)
+    shown = (~gone.exists(), *limits)
     query = select(*shown_columns, *counts).where(*conditions, *shown)
     return Statement(query.order_by(turns.c.row))
 

@@ -24,7 +24,7 @@ from evomem_stores.log import (
     dropping,
     writing,
 )
-from evomem_stores.log.leases import Lease, Leases
+from evomem_stores.log.leases import Lease, Leases, under_lease
 from evomem_stores.log.reader import LogReader, find_memory
 
 
@@ -140,8 +140,8 @@ class SqlLog(LogReader):
     def _writing(self, memory: int) -> Iterator[Connection]:
         """Provide a transaction to change a memory, under its lease if leases are in use."""
         with self._leased(memory) as lease, self._connections.writing(memory) as connection:
-            connection.execution_options(lease=lease)
-            yield connection
+            with under_lease(connection, lease):
+                yield connection
 
     def _leased(self, memory: int | None) -> AbstractContextManager[Lease | None]:
         """Provide the lease of a memory; None without leases, or without a memory."""
@@ -156,9 +156,9 @@ class SqlLog(LogReader):
         """
         changed: list[int] = []
         with self._leased(memory) as lease, self._connections.forgetting(memory) as connection:
-            connection.execution_options(lease=lease)
-            yield connection, changed
-            self._notify(changed, connection)
+            with under_lease(connection, lease):
+                yield connection, changed
+                self._notify(changed, connection)
         self._notify(changed, None)
 
     def _notify(self, changed: list[int], connection: Connection | None) -> None:
