@@ -17,6 +17,7 @@ import evomem
 from evomem import Turn
 from evomem.chats import read, read_chats
 from evomem.errors import InputError, StoreError
+from evomem.records import MAX_CHARS
 
 
 def user(text, **fields):
@@ -337,6 +338,35 @@ def test_a_fault_is_named_by_its_place_and_nothing_is_written(memory):
     with pytest.raises(InputError, match="message 3 to .*message 4: metadata takes"):
         memory.import_chats(read([talk(*HELLO, id="b"), chat]))
     assert len(memory) == 0
+
+
+def test_a_message_too_long_for_a_turn_becomes_several_which_are_known_again(memory):
+    pasted = " ".join(map(str, range(100_000)))
+    reply = "x" * (2 * MAX_CHARS + 1)
+    messages = [user(pasted, id="p", time="2026-05-01T10:00Z"), assistant(reply, id="r"), *BAKERY]
+    for message in messages[1:]:
+        message["time"] = "2026-05-01T10:05Z"
+    export = talk(*messages)
+    chats = read(export)
+    assert chats.notes == [
+        "messages of more than 262,144 characters were divided into several turns"
+    ]
+    assert chats.messages == 4
+    assert memory.import_chats(chats).new == 6
+    turns = [record.turn for record in memory.history()]
+    assert [bool(turn.user) for turn in turns] == [True, True, True, False, False, True]
+    assert "".join(turn.user for turn in turns[:3]) == pasted
+    assert turns[0].user.endswith(" ")
+    assert "".join(turn.assistant for turn in turns[2:5]) == reply
+    again = memory.import_chats(export)
+    assert (again.new, again.known) == (0, 6)
+
+
+def test_a_long_message_is_whole_in_an_export_that_begins_with_the_newest(memory):
+    long = user(" ".join(map(str, range(100_000))), time="2026-05-01T10:00Z")
+    answer = assistant("Thanks.", time="2026-05-01T10:05Z")
+    memory.import_chats([answer, long])
+    assert "".join(record.turn.user for record in memory.history()) == long["content"]
 
 
 def test_a_dry_run_says_what_would_happen_and_writes_nothing(db):

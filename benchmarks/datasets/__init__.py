@@ -1,6 +1,13 @@
 """Datasets with labelled evidence turns, read from their official files into common classes."""
 
-from benchmarks.datasets.base import Conversation, Dataset, DatasetError, Question, with_dates
+from benchmarks.datasets.base import (
+    Conversation,
+    Dataset,
+    DatasetError,
+    Question,
+    shortened,
+    with_dates,
+)
 from benchmarks.datasets.evotrain import load_evotrain
 from benchmarks.datasets.locomo import load_locomo
 from benchmarks.datasets.longmemeval import load_longmemeval
@@ -19,5 +26,6 @@ __all__ = [
     "load_planted",
     "load_realtalk",
     "load_stream",
+    "shortened",
     "with_dates",
 ]

@@ -210,6 +210,19 @@ def with_dates(conversation: Conversation) -> Conversation:
     return replace(conversation, turns=turns)
 
 
+def shortened(conversation: Conversation, turns: int) -> Conversation:
+    """Return the first `turns` turns, and the questions that are asked and answered within them."""
+    return replace(
+        conversation,
+        turns=conversation.turns[:turns],
+        questions=[
+            question
+            for question in conversation.questions
+            if (question.place or 0) < turns and all(turn < turns for turn in question.evidence)
+        ],
+    )
+
+
 def read_json(path: Path) -> Any:
     """Return the JSON value in a plain or .xz file."""
     with open_text(path) as file:

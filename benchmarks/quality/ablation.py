@@ -71,6 +71,7 @@ def main(argv: Sequence[str]) -> int:
                     encoders,
                     folder=options.out,
                     limit=options.limit,
+                    turns=options.turns,
                     dates=options.dates,
                     progress=progress,
                 )

@@ -30,7 +30,7 @@ from benchmarks.quality.memory_cases import CASES, Case
 from benchmarks.quality.metrics import recall
 from benchmarks.reporting.output import positive, setting, table, write_json
 from benchmarks.systems.base import best
-from benchmarks.systems.encoders import Encoders
+from benchmarks.systems.encoders import Encoders, ReadHistory
 from evomem import Encoder, Turn
 from evomem.batching import embed_batch, read_batch
 from evomem.encoder import Job
@@ -250,21 +250,11 @@ def _in_order(
     encoder: Encoder, turns: Sequence[Turn], questions: Sequence[Question], order: Sequence[int]
 ) -> tuple[Vectors, Vectors]:
     """Read turns in `order`, and embed each question after the number of turns that precede it."""
-    readings = encoder.read(State.empty(encoder.spec), [turns[place] for place in order])
-    vectors: Vectors = np.empty((len(turns), encoder.spec.dim), np.float32)
-    for place, reading in zip(order, readings, strict=True):
-        vectors[place] = reading.embedding
-    moments = [len(turns) if question.place is None else question.place for question in questions]
-    rows: dict[int, Vectors] = {}
-    state: State[Turn] = State.empty(encoder.spec)
-    for moment in range(len(turns) + 1):
-        due = [row for row, time in enumerate(moments) if time == moment]
-        if due:
-            embedded = encoder.embed_queries(state, [questions[row].text for row in due])
-            rows.update(zip(due, embedded, strict=True))
-        if moment < len(turns):
-            state = state.after(turns[order[moment]], readings[moment])
-    return vectors, np.stack([rows[row] for row in range(len(questions))])
+    history = ReadHistory(encoder, [turns[place] for place in order])
+    vectors: Vectors = np.empty_like(history.vectors)
+    vectors[list(order)] = history.vectors
+    queries = [encoder.embed_queries(history.state(q.place), [q.text])[0] for q in questions]
+    return vectors, np.stack(queries)
 
 
 def _off(

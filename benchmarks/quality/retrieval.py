@@ -1,7 +1,8 @@
 """Do systems find the turns that hold the answer? Turn-level evidence in real, labelled conversations.
 
 The candidates are all utterances of a question's own conversation. A system reads the conversation once,
-turn by turn, and then answers all of its questions.
+turn by turn, and then answers all of its questions. A question that is a message of the conversation
+itself is answered from the turns before it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ from typing import Any, TypeVar
 
 from rich.progress import Progress
 
-from benchmarks.datasets import Conversation, Dataset, DatasetError, Question, with_dates
+from benchmarks.datasets import (
+    Conversation,
+    Dataset,
+    DatasetError,
+    Question,
+    shortened,
+    with_dates,
+)
 from benchmarks.datasets.find import DEVELOPMENT, MESSAGES, add_arguments, load_all
 from benchmarks.datasets.locomo import corrected
 from benchmarks.quality.intervals import Interval, Resampling
@@ -154,6 +162,7 @@ def rank_all(
     *,
     folder: Path | None = None,
     limit: int | None = None,
+    turns: int | None = None,
     dates: bool = False,
     progress: Progress | None = None,
     pool: Pool | None = None,
@@ -166,6 +175,7 @@ def rank_all(
         encoders: The encoders of the systems.
         folder: Where rankings are stored, one file per dataset and system; None stores nothing.
         limit: Use only the first `limit` conversations.
+        turns: Use only the first `turns` turns of each, and the questions about them.
         dates: Put the date before every turn.
         progress: Where to draw a progress bar.
         pool: The workers that read conversations; None reads them in this process.
@@ -174,14 +184,19 @@ def rank_all(
         DatasetError: No question of these conversations has evidence.
         EvomemError: A system cannot be created, or fails.
     """
-    dataset = replace(dataset, conversations=dataset.conversations[:limit])
+    conversations = dataset.conversations[:limit]
+    if turns is not None:
+        conversations = [shortened(conversation, turns) for conversation in conversations]
+    dataset = replace(dataset, conversations=conversations)
     if not dataset.counts()["scored"]:
         raise DatasetError(
             f"{dataset.path}: no question has evidence; left out: {dataset.counts()['left_out']}"
         )
     by_name = {name: system_named(name, encoders) for name in systems}
     logs = {
-        name: Log(folder and folder / dataset.name, name, _header(dataset, name, system, dates))
+        name: Log(
+            folder and folder / dataset.name, name, _header(dataset, name, system, dates, turns)
+        )
         for name, system in by_name.items()
     }
     # Sorted by text, neighbours share their first turns, which an encoder then reads once.
@@ -222,14 +237,17 @@ def with_audit(rankings: Rankings, audit: Path | None) -> list[Rankings]:
     return [rankings, rankings.relabelled(corrected(rankings.dataset, audit))]
 
 
-def _header(dataset: Dataset, name: str, system: System, dates: bool) -> dict[str, Any]:
+def _header(
+    dataset: Dataset, name: str, system: System, dates: bool, turns: int | None
+) -> dict[str, Any]:
     return {
-        "rankings": 1,  # the version of the format; increase it when the meaning of a line changes
+        "rankings": 2,  # the version of the format; increase it when the meaning of a line changes
         "dataset": dataset.name,
         "sha256": dataset.sha256,
         "system": name,
         "fingerprint": system.fingerprint,
         "dates": dates,
+        "turns": turns,
         "depth": DEPTH,
     }
 
@@ -241,7 +259,7 @@ class Ranker:
         self._encoders, self._systems = encoders, systems
 
     def run(self, job: tuple[str, Conversation]) -> dict[str, Any]:
-        """Let a system read a conversation, and ask its questions after the last turn."""
+        """Let a system read a conversation, and ask its questions."""
         name, conversation = job
         return _ask(self._systems[name], conversation, self._encoders)
 
@@ -258,18 +276,13 @@ def _ask(system: System, conversation: Conversation, encoders: Encoders) -> dict
     """Let a system read a conversation and answer its questions with evidence; return rankings and times."""
     reused = encoders.reused
     rank, read_s = _timed(partial(system.index, conversation.turns))
-    count = len(conversation.turns)
-    questions = [question for question in conversation.questions if question.evidence]
     timed_rankings = [
-        _timed(partial(rank, question.text, DEPTH if question.place is None else count))
-        for question in questions
-    ]
-    rankings = [
-        [hit for hit in _indices(ranking) if question.place is None or hit < question.place]
-        for question, (ranking, _) in zip(questions, timed_rankings, strict=True)
+        _timed(partial(rank, question.text, DEPTH, question.place))
+        for question in conversation.questions
+        if question.evidence
     ]
     return {
-        "rankings": [ranking[:DEPTH] for ranking in rankings],
+        "rankings": [_indices(ranking) for ranking, _ in timed_rankings],
         "turns": len(conversation.turns),
         "reused": encoders.reused - reused,
         "read_s": round(read_s, 4),
@@ -307,6 +320,7 @@ def main(argv: Sequence[str]) -> int:
                         encoders,
                         folder=options.out,
                         limit=options.limit,
+                        turns=options.turns,
                         dates=options.dates,
                         progress=progress,
                         pool=pool,
@@ -402,6 +416,12 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--limit", type=positive, metavar="N", help="only the first N conversations"
+    )
+    parser.add_argument(
+        "--turns",
+        type=positive,
+        metavar="N",
+        help="only the first N turns of each conversation, and the questions about them",
     )
     parser.add_argument(
         "--out",

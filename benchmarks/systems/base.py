@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 import evomem
-from benchmarks.systems.encoders import read_all
+from benchmarks.systems.encoders import ReadHistory
 from evomem import Encoder, Turn
 from evomem._extras import require
 from evomem.memory_view import Mode
@@ -21,12 +22,31 @@ from evomem.static import fingerprint_of
 
 Hit = int | str
 """A turn's index, or a text from a system that rewrites what it reads."""
-Rank = Callable[[str, int], Sequence[Hit]]
-"""(question, k) → the k best hits, best first; of turns with equal scores, the newer one first."""
 Scores = npt.NDArray[np.float64]
-Score = Callable[[str], Scores]
-"""question → the score of every turn."""
 Fuse = Callable[[Scores, Scores], Scores]
+
+
+class Rank(Protocol):
+    """Ranks the turns of the conversation that a system has read."""
+
+    def __call__(self, question: str, k: int, place: int | None = None) -> Sequence[Hit]:
+        """Return the `k` best hits, best first; of turns with equal scores, the newer one first.
+
+        Args:
+            question: The question.
+            k: The maximum number of hits.
+            place: The number of turns before the question (`Question.place`); later turns are no hits,
+                and the question is embedded as if they had not been read. None: after the last turn.
+        """
+        ...
+
+
+class Score(Protocol):
+    """Scores the turns of the conversation that a system has read."""
+
+    def __call__(self, question: str, place: int | None = None) -> Scores:
+        """Return the score of every turn before the question, (N,); `place` as in `Rank`."""
+        ...
 
 
 class System(Protocol):
@@ -64,12 +84,19 @@ class Bm25:
 
     def scorer(self, turns: Sequence[Turn]) -> Score:
         """See `Scorer.scorer`."""
-        index = self._bm25s.BM25()
-        index.index(self._tokens([turn.text for turn in turns]), show_progress=False)
+        tokens = self._tokens([turn.text for turn in turns])
 
-        def score(question: str) -> Scores:
+        @lru_cache(maxsize=1)  # questions at one place follow each other
+        def index_before(place: int) -> Any:
+            index = self._bm25s.BM25()
+            index.index(tokens[:place], show_progress=False)
+            return index
+
+        def score(question: str, place: int | None = None) -> Scores:
+            count = len(turns) if place is None else place
             words = self._tokens([question])[0]
-            return np.asarray(index.get_scores(words) if words else [0.0] * len(turns), np.float64)
+            scores = index_before(count).get_scores(words) if words else [0.0] * count
+            return np.asarray(scores, np.float64)
 
         return score
 
@@ -84,7 +111,7 @@ class Bm25:
 
 
 class Dense:
-    """An encoder alone: cosines of the turns with a question asked after the last turn."""
+    """An encoder alone: cosines of the turns with the question."""
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
@@ -96,11 +123,11 @@ class Dense:
 
     def scorer(self, turns: Sequence[Turn]) -> Score:
         """See `Scorer.scorer`."""
-        vectors, state = read_all(self._encoder, turns)
+        history = ReadHistory(self._encoder, turns)
 
-        def score(question: str) -> Scores:
-            query = self._encoder.embed_queries(state, [question])[0]
-            return np.asarray(vectors @ query, np.float64)  # (N,)
+        def score(question: str, place: int | None = None) -> Scores:
+            query = self._encoder.embed_queries(history.state(place), [question])[0]
+            return np.asarray(history.vectors[:place] @ query, np.float64)
 
         return score
 
@@ -115,7 +142,11 @@ class Mixed:
     def index(self, turns: Sequence[Turn]) -> Rank:
         """See `System.index`."""
         first, second = self._first.scorer(turns), self._second.scorer(turns)
-        return _ranked(lambda question: self._fuse(first(question), second(question)))
+
+        def score(question: str, place: int | None = None) -> Scores:
+            return self._fuse(first(question, place), second(question, place))
+
+        return _ranked(score)
 
 
 class Recency:
@@ -126,7 +157,7 @@ class Recency:
     def index(self, turns: Sequence[Turn]) -> Rank:
         """See `System.index`."""
         newest = range(len(turns) - 1, -1, -1)
-        return lambda _, k: newest[:k]
+        return lambda question, k, place=None: newest[_later(turns, place) :][:k]
 
 
 class Full:
@@ -137,11 +168,14 @@ class Full:
     def index(self, turns: Sequence[Turn]) -> Rank:
         """See `System.index`."""
         newest = range(len(turns) - 1, -1, -1)
-        return lambda _question, _k: newest
+        return lambda question, k, place=None: newest[_later(turns, place) :]
 
 
 class Shuffled:
-    """A system that reads the turns in random order, which shows what their order is worth."""
+    """A system that reads the turns in random order, which shows what their order is worth.
+
+    No question has a place in that order: all are asked after the last turn, and later turns are left out.
+    """
 
     SEED = 0
 
@@ -154,13 +188,20 @@ class Shuffled:
         order = list(range(len(turns)))
         Random(self.SEED).shuffle(order)
         rank = self._system.index([turns[place] for place in order])
-        return lambda question, k: [
-            order[hit] if isinstance(hit, int) else hit for hit in rank(question, k)
-        ]
+
+        def ranked(question: str, k: int, place: int | None = None) -> list[Hit]:
+            hits = rank(question, k if place is None else len(turns))
+            original = [order[hit] if isinstance(hit, int) else hit for hit in hits]
+            return before(original, place)[:k]
+
+        return ranked
 
 
 class Evomem:
-    """The product itself: turns are added to a memory, which is then searched in its final state."""
+    """The product itself: turns are added to a memory, which is then searched in its final state.
+
+    A message of the conversation is searched in the memory as it was before that message.
+    """
 
     def __init__(self, encoder: Encoder, mode: Mode, reranker: str | None = None) -> None:
         self.encoder, self.mode = encoder, mode
@@ -178,10 +219,22 @@ class Evomem:
         self._db = evomem.open(":memory:", encoder=self.encoder, reranker=self._reranker)
         memory = self._db.memory("bench")
         memory.add_many(turns)
-        return lambda question, k: [
-            hit.seq - 1
-            for hit in memory.search(question, k, mode=self.mode, rerank=self._reranker is not None)
-        ]
+
+        def rank(question: str, k: int, place: int | None = None) -> list[Hit]:
+            then = memory if place is None else memory.at(seq=place)
+            rerank = self._reranker is not None
+            return [hit.seq - 1 for hit in then.search(question, k, mode=self.mode, rerank=rerank)]
+
+        return rank
+
+
+def before(hits: Sequence[Hit], place: int | None) -> list[Hit]:
+    """Return the hits that are turns before `place`; all of them if it is None.
+
+    >>> before([4, 1, 3], 4)
+    [1, 3]
+    """
+    return [hit for hit in hits if place is None or (isinstance(hit, int) and hit < place)]
 
 
 def best(scores: Scores, k: int) -> list[int]:
@@ -213,4 +266,9 @@ def rrf(cosine: Scores, lexical: Scores, constant: int = 60) -> Scores:
 
 
 def _ranked(score: Score) -> Rank:
-    return lambda question, k: best(score(question), k)
+    return lambda question, k, place=None: best(score(question, place), k)
+
+
+def _later(turns: Sequence[Turn], place: int | None) -> int:
+    """Return the number of turns after `place`."""
+    return 0 if place is None else len(turns) - place

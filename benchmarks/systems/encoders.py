@@ -113,14 +113,33 @@ class Encoders:
         return sum(memo.reused for memo in self._memos.values())
 
 
-def read_all(encoder: Encoder, turns: Sequence[Turn]) -> tuple[Vectors, State[Turn]]:
-    """Read a conversation from its beginning.
+class ReadHistory:
+    """A conversation that an encoder has read from its beginning, and the state after each of its turns."""
 
-    Returns:
-        The turns' embeddings, (N, D), and the state after the last turn.
-    """
-    state: State[Turn] = State.empty(encoder.spec)
-    readings = encoder.read(state, turns)
-    for turn, reading in zip(turns, readings, strict=True):
-        state = state.after(turn, reading)
-    return np.stack([reading.embedding for reading in readings]), state
+    def __init__(self, encoder: Encoder, turns: Sequence[Turn]) -> None:
+        """Read `turns`, at least one."""
+        self._turns = turns
+        self._empty: State[Turn] = State.empty(encoder.spec)
+        self._readings = encoder.read(self._empty, turns)
+        self._latest, self._place = self._empty, 0
+        self.vectors: Vectors = np.stack([reading.embedding for reading in self._readings])
+        """(N, D), the turns' embeddings; of a long turn, that of its beginning."""
+
+    def state(self, place: int | None = None) -> State[Turn]:
+        """Return the state after the first `place` turns; after all of them if it is None.
+
+        A call continues from the place of the last one, if that is not later.
+        """
+        place = len(self._turns) if place is None else place
+        if place < self._place:
+            self._latest, self._place = self._empty, 0
+        for number in range(self._place, place):
+            self._latest = self._latest.after(self._turns[number], self._readings[number])
+        self._place = place
+        return self._latest
+
+
+def read_all(encoder: Encoder, turns: Sequence[Turn]) -> tuple[Vectors, State[Turn]]:
+    """Return the embeddings of a conversation's turns, (N, D), and the state after the last turn."""
+    history = ReadHistory(encoder, turns)
+    return history.vectors, history.state()

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmarks.systems.base import Hit, Rank
+from benchmarks.systems.base import Hit, Rank, before
 from evomem import Turn
 from evomem.errors import EvomemError
 
@@ -37,9 +37,11 @@ class AMem:
             time = f"{turn.time or UNDATED:%Y%m%d%H%M}"
             places[system.add_note(turn.text, time=time)] = place
 
-        def rank(question: str, k: int) -> list[Hit]:
-            notes = system.search_agentic(question, k=min(k, len(turns)))
-            return [places[note["id"]] for note in notes if note["id"] in places]
+        def rank(question: str, k: int, place: int | None = None) -> list[Hit]:
+            wanted = len(turns) if place is not None else min(k, len(turns))
+            notes = system.search_agentic(question, k=wanted)
+            hits = [places[note["id"]] for note in notes if note["id"] in places]
+            return before(hits, place)[:k]
 
         return rank
 
@@ -60,7 +62,7 @@ class LightMem:
         memory = self._make(self._options)
         messages = [message for turn in turns for message in _messages(turn)]
         memory.add_memory(messages, force_segment=True, force_extract=True)
-        return lambda question, k: list(memory.retrieve(question, limit=k))
+        return lambda question, k, place=None: list(memory.retrieve(question, limit=k))
 
 
 def _messages(turn: Turn) -> list[dict[str, Any]]:

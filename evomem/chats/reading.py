@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evomem.chats import objects, sqlite
-from evomem.chats.building import Building
+from evomem.chats.building import Building, divided
 from evomem.chats.detecting import DAMAGE, Detector, shape_named
 from evomem.chats.fields import brief, conversation_id, time
 from evomem.chats.model import Chats, FileRead, Problem
@@ -23,10 +23,12 @@ from evomem.chats.unknown import UnknownShape, unknown
 from evomem.errors import InputError, TurnError
 from evomem.pairing import as_turns
 from evomem.quoting import without_quotes
-from evomem.records import as_utc
+from evomem.records import MAX_CHARS, as_utc
 
 MAX_WAITING = 20_000
 """Single messages kept in memory while more messages of their conversations may follow."""
+
+_DIVIDED = f"messages of more than {MAX_CHARS:,} characters were divided into several turns"
 
 
 def formats() -> dict[str, str]:
@@ -343,11 +345,15 @@ class _Reader:
             "session": parsed.session,
             "metadata": parsed.metadata or {},
         }
+        parts = divided(message)
         try:
-            as_turns([message])  # alone, so that an error names this message
+            for part in parts:
+                as_turns([part])  # alone, so that an error names this message
         except TurnError as error:
             reason = str(error).removeprefix("message 0: ")
             raise InputError(f"{parsed.where}: {reason}") from error
+        if len(parts) > 1:
+            self._notes[_DIVIDED] = None
         self._waiting += loose
         building.title = building.title or parsed.title
         building.messages.append(message)

@@ -81,6 +81,37 @@ def test_a_run_prints_a_table_that_says_what_it_ran_on(ran):
     assert "recall_all@10" in text
 
 
+@pytest.fixture
+def messages(tmp_path):
+    """A conversation whose second message repeats the first question's answer later."""
+    texts = ["I adopted a cat.", "It rains.", "What about my cat?", "My cat sleeps.", "My cat?"]
+    queries = [
+        {"question": texts[2], "type": "t", "evidence": [0, 3], "asked_at": 2},
+        {"question": texts[4], "type": "t", "evidence": [3], "asked_at": 4},
+    ]
+    turns = [{"speaker": "user", "text": text} for text in texts]
+    path = tmp_path / "messages.jsonl"
+    path.write_text(json.dumps({"id": "m", "turns": turns, "queries": queries}))
+    return path
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_messages_are_asked_at_their_own_position(messages, name):
+    rankings = retrieval.rank_all(load_stream(messages), [name], Encoders())
+    [first, second] = rankings.results[name]["m"]["rankings"]
+    assert set(first) <= {0, 1}
+    assert set(second) <= {0, 1, 2, 3}
+    assert [row["recall@5"] for row in rankings.scores(name)] == [1, 1]
+
+
+def test_a_run_over_the_first_turns_asks_only_about_them(messages, data, tmp_path):
+    rankings = retrieval.rank_all(load_stream(messages), ["bm25"], Encoders(), turns=3)
+    assert rankings.summary()["counts"]["turns"] == 3
+    assert [question.text for _, question in rankings.questions] == ["What about my cat?"]
+    rankings = retrieval.rank_all(load_stream(data), ["bm25"], Encoders(), turns=2)
+    assert [question.type for _, question in rankings.questions] == ["pets"]
+
+
 class Counting(HashEncoder):
     """Counts the turns it reads."""
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from benchmarks.systems.base import Bm25, Recency, Shuffled, best, rrf, z_sum
-from benchmarks.systems.encoders import Encoders
+from benchmarks.systems.encoders import Encoders, ReadHistory, read_all
 from benchmarks.systems.naming import system_named
-from evomem import Turn
+from evomem import HashEncoder, Turn
 from evomem.errors import EncoderError, QueryError
 
 TURNS = [
@@ -47,6 +47,37 @@ def test_a_system_forgets_the_last_conversation(name):
     system = system_named(name, Encoders())
     system.index(TURNS)
     assert set(system.index(TURNS[2:])("Did you like running?", 20)) <= {0, 1}
+
+
+PLACED = [*NAMES, "recency", "full", "shuffled/bm25"]
+
+
+@pytest.mark.parametrize("name", PLACED)
+def test_a_message_of_the_conversation_is_answered_from_the_turns_before_it(name):
+    rank = system_named(name, Encoders()).index(TURNS)
+    assert list(rank("How do you like Oslo?", 9, 4))[0] == 3 or name in ("recency", "full")
+    for place in (3, 1, 2):
+        assert set(rank("How do you like Oslo?", 9, place)) <= set(range(place))
+
+
+@pytest.mark.parametrize("name", ["bm25", "hash"])
+def test_later_turns_change_no_score_of_an_earlier_turn(name):
+    system = system_named(name, Encoders())
+    score = system.scorer(TURNS)
+    for text, place in (("by the river?", 3), ("Miso at the river", 3), ("grey Miso", 2)):
+        earlier = system.scorer(TURNS[:place])(text)
+        assert score(text, place).tolist() == pytest.approx(earlier.tolist())
+        assert score(text).tolist() != pytest.approx([*earlier, *score(text)[place:]])
+
+
+def test_the_state_after_any_number_of_turns_is_that_of_reading_no_more():
+    encoder = HashEncoder()
+    history = ReadHistory(encoder, TURNS)
+    for place in (2, 4, 1, 3):
+        _, state = read_all(encoder, TURNS[:place])
+        assert history.state(place).key == state.key
+        assert np.array_equal(history.state(place).latents, state.latents)
+    assert history.state().key == history.state(4).key
 
 
 def test_bm25_stems_and_survives_a_question_of_stop_words():

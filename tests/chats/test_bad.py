@@ -26,7 +26,7 @@ HI = {"role": "user", "content": "Hi"}
         ({"role": "robot", "content": "Beep"}, "has the role 'robot'"),
         ({"role": "user", "content": 5}, "content must be text or a list of parts"),
         ({"role": "user", "content": "Hi", "time": "noon"}, "'noon' is not ISO"),
-        ({"role": "user", "content": "x" * 300_000}, "300,000 characters"),
+        ({"role": "user", "content": "x" * 300_000 + "\0"}, "user contains a NUL character"),
         ({"kind": "request", "parts": ["Hi"]}, "must be an object"),
         ("Hi", 'but "Hi"'),
     ],
