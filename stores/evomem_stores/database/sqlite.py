@@ -10,8 +10,9 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, Literal
 from weakref import WeakSet
 
@@ -95,11 +96,17 @@ class SqliteConnections(Connections):
         self._make_locks()
         close_at_forks(self)
 
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def _reading(self) -> AbstractContextManager[Connection]:
         """See `Connections._reading`."""
-        stable = read_only.unchanged(self.path) if self.path and self.read_only else nullcontext()
-        with stable, self._readers, self._transaction("BEGIN") as connection:
+        if self.path is None or self.read_only:
+            return self._reading_alone(self.path)
+        return self._transaction("BEGIN")
+
+    @contextmanager
+    def _reading_alone(self, path: Path | None) -> Iterator[Connection]:
+        """Read a file that must not change, or the only connection to a database in memory."""
+        alone = self._writers if path is None else read_only.unchanged(path)
+        with alone, self._transaction("BEGIN") as connection:
             yield connection
 
     @contextmanager
@@ -229,10 +236,9 @@ class SqliteConnections(Connections):
         # Threads of one process queue here instead of polling for SQLite's lock. A database in
         # memory has a single connection, so that readers have to queue as well.
         self._writers = threading.RLock()
-        self._readers: AbstractContextManager[Any] = (
-            nullcontext() if self.path is not None else self._writers
-        )
-        self._permits = threading.BoundedSemaphore(READERS)
+        self._permits: SimpleQueue[None] = SimpleQueue()  # one for each connection
+        for _ in range(READERS):
+            self._permits.put(None)
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[Connection]:
@@ -255,11 +261,13 @@ class SqliteConnections(Connections):
         and sends no statement: both cost as much as several of our statements.
         """
         with translated(self.path), using_sqlite(self.place):
-            if not self._permits.acquire(timeout=POOL_TIMEOUT):
+            try:
+                self._permits.get(timeout=POOL_TIMEOUT)
+            except Empty as error:
                 raise DatabaseBusy(
                     f"{self.path}: {READERS} threads have used the database for {POOL_TIMEOUT:g} "
                     "seconds; nothing was written: try again, or use fewer threads"
-                )
+                ) from error
             try:
                 idle = self._idle
                 connection = self._check_out(idle)
@@ -268,7 +276,7 @@ class SqliteConnections(Connections):
                 finally:
                     self._check_in(connection, idle)
             finally:
-                self._permits.release()
+                self._permits.put(None)
 
     def _check_out(self, idle: list[Connection]) -> Connection:
         while idle:
@@ -341,40 +349,48 @@ class _Connection(sqlite3.Connection):
     """An SQLite connection that supports weak references."""
 
 
-@contextmanager
-def translated(path: Path | None) -> Iterator[None]:
+class translated:  # a context manager; a generator would cost five calls more
     """Raise SQLite's errors as evomem's errors."""
-    try:
-        yield
-    except EvomemError:
-        raise
-    except DECODE_ERRORS as error:  # such as the driver's error for text that is not UTF-8
-        message = f"{type(error).__name__}: {error}"
-        raise DatabaseDamaged(
-            f"{path} cannot be read ({message}): run verify, and restore it from a backup; if verify "
-            "finds nothing, this is a bug in evomem"
-        ) from error
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        message = str(cause)
-        if any(word in message.lower() for word in _BUSY):
-            raise DatabaseBusy(
-                f"{path}: another process held the lock for longer than the busy timeout ({message}); "
-                "nothing was written: try again, or open with a larger busy_timeout="
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, EvomemError):
+            return
+        if isinstance(error, DECODE_ERRORS):  # such as the driver's for text that is not UTF-8
+            raise DatabaseDamaged(
+                f"{self._path} cannot be read ({type(error).__name__}: {error}): run verify, and "
+                "restore it from a backup; if verify finds nothing, this is a bug in evomem"
             ) from error
-        if "readonly" in message.lower():
-            raise StoreError(
-                f"{path} cannot be written any more ({message}): check whether its disk was mounted "
-                "read-only; nothing was written"
-            ) from error
-        if getattr(cause, "sqlite_errorname", "") == "SQLITE_IOERR_WRITE":
-            raise StoreError(
-                f"{path} cannot be written ({message}): check whether the disk is full, or a limit of this "
-                "user or process is reached; nothing was written"
-            ) from error
-        if any(word in message.lower() for word in _DAMAGED):
-            raise DatabaseDamaged(_UNREADABLE.format(path=path, message=message)) from error
-        raise StoreError(f"{path}: {message}; nothing was written") from error
+        if isinstance(error, SQLAlchemyError | sqlite3.Error):
+            raise _translation(self._path, error) from error
+
+
+def _translation(path: Path | None, error: SQLAlchemyError | sqlite3.Error) -> StoreError:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    message = str(cause)
+    if any(word in message.lower() for word in _BUSY):
+        return DatabaseBusy(
+            f"{path}: another process held the lock for longer than the busy timeout ({message}); "
+            "nothing was written: try again, or open with a larger busy_timeout="
+        )
+    if "readonly" in message.lower():
+        return StoreError(
+            f"{path} cannot be written any more ({message}): check whether its disk was mounted "
+            "read-only; nothing was written"
+        )
+    if getattr(cause, "sqlite_errorname", "") == "SQLITE_IOERR_WRITE":
+        return StoreError(
+            f"{path} cannot be written ({message}): check whether the disk is full, or a limit of "
+            "this user or process is reached; nothing was written"
+        )
+    if any(word in message.lower() for word in _DAMAGED):
+        return DatabaseDamaged(_UNREADABLE.format(path=path, message=message))
+    return StoreError(f"{path}: {message}; nothing was written")
 
 
 def prepare(path: Path, *, create: bool, busy_timeout: float = 30.0) -> bool:

@@ -18,7 +18,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, or_, update
@@ -89,9 +89,13 @@ class Lease:
         self.is_wanted = bool(wanted)
 
 
-@contextmanager
-def under_lease(connection: Connection, lease: Lease | None) -> Iterator[None]:
+def under_lease(connection: Connection, lease: Lease | None) -> AbstractContextManager[None]:
     """Make `lease_of` return the lease inside of the context."""
+    return nullcontext() if lease is None else _under(connection, lease)
+
+
+@contextmanager
+def _under(connection: Connection, lease: Lease) -> Iterator[None]:
     connection.info["lease"] = lease
     try:
         yield

@@ -139,9 +139,12 @@ class SqlLog(LogReader):
     @contextmanager
     def _writing(self, memory: int) -> Iterator[Connection]:
         """Provide a transaction to change a memory, under its lease if leases are in use."""
-        with self._leased(memory) as lease, self._connections.writing(memory) as connection:
-            with under_lease(connection, lease):
-                yield connection
+        with (
+            self._leased(memory) as lease,
+            self._connections.writing(memory) as connection,
+            under_lease(connection, lease),
+        ):
+            yield connection
 
     def _leased(self, memory: int | None) -> AbstractContextManager[Lease | None]:
         """Provide the lease of a memory; None without leases, or without a memory."""
