@@ -63,6 +63,17 @@ def test_a_deletion_reads_no_other_tombstones(memory):
     assert [hit for hit in memory.search("coffee", k=40) if hit.record.id in ("t3", "t5")] == []
 
 
+def test_a_session_that_was_replaced_often_is_read_without_a_list_of_all_tombstones(memory):
+    store = memory._engine.store
+    with counted(memory) as work:
+        store.of_sessions(store.view(memory.namespace), ["s"])
+    [(statement, given)] = [item for item in work.given if "turns.session IN" in item[0]]
+    with store._connections.reading() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", given).all()
+    looked_up = "SEARCH hidden USING PRIMARY KEY (memory=? AND seq=?)"
+    assert any(looked_up in step.detail for step in plan), plan
+
+
 @pytest.mark.parametrize("name", ["add", "add with an id", "add_many", "delete"])
 def test_a_lease_that_is_held_takes_no_statement_more(memory, tmp_path, name):
     with evomem.open(tmp_path / "b.db", encoder=HashEncoder(), lease=600) as db:
