@@ -20,7 +20,6 @@ from evomem.memory import Memory
 from evomem.pairing import Message
 from evomem.plugins import DEFAULT_ENCODER, load_encoder, store_opener
 from evomem.records import Turn
-from evomem.reranking import Reranker, load_reranker
 from evomem.rows import Form
 from evomem.state import Spec
 from evomem.store import Namespace
@@ -29,6 +28,7 @@ from evomem.together import Together, TogetherCache
 if TYPE_CHECKING:
     from evomem.chats import Conversation
     from evomem.importing import Imported
+    from evomem.reranking import Reranker
 
 
 def open(
@@ -117,6 +117,8 @@ def _connect(
 
 
 def _reranker(reranker: object, device: str | None) -> Reranker:
+    from evomem.reranking import Reranker, load_reranker
+
     if isinstance(reranker, str):
         return load_reranker(reranker, device=device)
     if not isinstance(reranker, Reranker):

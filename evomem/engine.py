@@ -11,7 +11,7 @@ import threading
 import time as clock
 from collections.abc import Callable
 from datetime import timezone, tzinfo
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
 from evomem._forking import reset_in_child
@@ -22,9 +22,11 @@ from evomem.lru_cache import LruCache
 from evomem.ordered_executor import OrderedExecutor
 from evomem.plugins import load_encoder
 from evomem.records import Turn
-from evomem.reranking import Reranker
 from evomem.state import State
 from evomem.store import Index, Namespace, Store, View
+
+if TYPE_CHECKING:
+    from evomem.reranking import Reranker
 
 R = TypeVar("R")
 

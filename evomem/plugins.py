@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qsl
@@ -15,6 +15,9 @@ from evomem.store import OpenStore
 
 DEFAULT_ENCODER = "mini"
 """The best encoder that works offline right after installation."""
+
+PACKAGE = "evomem-engine"
+"""The distribution whose entry points are looked up first."""
 
 
 def load_encoder(source: str, *, device: str | None = None, **options: Any) -> Encoder:
@@ -37,7 +40,7 @@ def load_encoder(source: str, *, device: str | None = None, **options: Any) -> E
     options = {**dict(parse_qsl(written)), **options}
     kind = encoder_kind(source)
     named, _, argument = address.partition(":")
-    load = _points("evomem.encoders", kind)[kind].load()
+    load = cast(EntryPoint, _point("evomem.encoders", kind)).load()
     return cast(Encoder, load(argument if named == kind else address, device=device, **options))
 
 
@@ -49,8 +52,9 @@ def encoder_kind(source: str) -> str:
     """
     address = source.partition("?")[0]
     kind = address.partition(":")[0]
-    encoders = _points("evomem.encoders", kind)
-    return kind if kind in encoders else _kind_of(address, sorted(encoders))
+    if _point("evomem.encoders", kind):
+        return kind
+    return _kind_of(address, sorted(_all_points("evomem.encoders")))
 
 
 def store_opener(location: str) -> OpenStore:
@@ -60,23 +64,33 @@ def store_opener(location: str) -> OpenStore:
         StoreError: No store of that name is installed.
     """
     scheme = location.partition("://")[0].partition("+")[0] if "://" in location else "sqlite"
-    stores = _points("evomem.stores", scheme)
-    if scheme not in stores:
-        raise StoreError(
-            f"no store named {scheme!r} for {location!r}; installed: {', '.join(sorted(stores))}"
-        )
-    return cast(OpenStore, stores[scheme].load())
+    store = _point("evomem.stores", scheme)
+    if store is None:
+        installed = ", ".join(sorted(_all_points("evomem.stores")))
+        raise StoreError(f"no store named {scheme!r} for {location!r}; installed: {installed}")
+    return cast(OpenStore, store.load())
 
 
-def _points(group: str, name: str) -> dict[str, EntryPoint]:
-    """Return the entry points of a group by name, read again only if `name` is missing."""
-    if name not in _read_points(group):
-        _read_points.cache_clear()  # its package may have been installed since
-    return _read_points(group)
+def _point(group: str, name: str) -> EntryPoint | None:
+    """Return an entry point: evomem's own, or one of another package; None if there is none."""
+    if point := _own_points(group).get(name):
+        return point
+    if name not in _all_points(group):
+        _all_points.cache_clear()  # its package may have been installed since
+    return _all_points(group).get(name)
 
 
 @cache
-def _read_points(group: str) -> dict[str, EntryPoint]:
+def _own_points(group: str) -> dict[str, EntryPoint]:
+    try:
+        points = distribution(PACKAGE).entry_points
+    except PackageNotFoundError:  # imported from a folder, without being installed
+        return {}
+    return {point.name: point for point in points.select(group=group)}
+
+
+@cache
+def _all_points(group: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=group)}  # opens a file per package
 
 

@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from evomem.patterns import lazy
 from evomem.records import Record, Turn
 
 Wish = Literal["newest", "oldest", "previous"]
@@ -40,50 +41,50 @@ USUAL = 0.38, 0.10, 20  # prior of cosines between turns: mean, deviation, and i
 LONGEST = 200  # characters of a turn; longer turns say more than one thing
 WORDS = 18  # words of a question; longer questions ask for more than one thing
 
-_OWN = re.compile(r"\b(?:I|I'm|me|my|mine|we|our|us)\b")
+_OWN = lazy(r"\b(?:I|I'm|me|my|mine|we|our|us)\b")
 _MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
 _DAY_NAME = rf"(?:(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?|{_MONTHS})\b"
-_NAME = re.compile(rf"(?<!^)(?<![.!?] )\b(?!{_DAY_NAME})[A-Z]\w+")
-_QUESTION = re.compile(
+_NAME = lazy(rf"(?<!^)(?<![.!?] )\b(?!{_DAY_NAME})[A-Z]\w+")
+_QUESTION = lazy(
     r"(?:^|[.!,;:]\s+)\W*(?:do|does|is|are|am|tell me|remind me)\b"
     r"|\b(?:what|what's|which|where|where's|who|who's|whom|whose|when|when's|how)\b",
     re.IGNORECASE,
 )
-_OTHERS = re.compile(
+_OTHERS = lazy(
     r"\b(?:they|them|their|theirs|more|(?:the|who \w+) most(?! recent))\b", re.IGNORECASE
 )
-_WHETHER_EVER = re.compile(r"^\W*(?:have|has)\b", re.IGNORECASE)
-_ADVICE = re.compile(
+_WHETHER_EVER = lazy(r"^\W*(?:have|has)\b", re.IGNORECASE)
+_ADVICE = lazy(
     r"\bhow (?:do|does) (?:I|we|you)\b|\b(?:should|could|would|can|will|might|may|recommend|suggest)\b",
     re.IGNORECASE,
 )
-_NOW = re.compile(
+_NOW = lazy(
     r"\b(?:now|nowadays|today|currently|at present|presently|at the moment|these days|up to date"
     r"|as of (?:now|today)|current|latest|newest|most recent(?:ly)?|last known|still|any ?more"
     r"|the last (?:[\w'’-]+ ){1,4}(?:I|you) (?:gave|told|mentioned|said|set))\b",
     re.IGNORECASE,
 )
-_FIRST = re.compile(
+_FIRST = lazy(
     r"\b(?:first|original(?:ly)?|initial(?:ly)?|earliest|in the early days|start(?:ed)?(?: off)? with"
     r"|in the beginning|at the (?:very )?(?:beginning|start|outset)|to begin with)\b",
     re.IGNORECASE,
 )
-_FORMER = re.compile(r"\bmy (?:previous|former|prior|last but one)\b", re.IGNORECASE)
-_BEFORE = re.compile(
+_FORMER = lazy(r"\bmy (?:previous|former|prior|last but one)\b", re.IGNORECASE)
+_BEFORE = lazy(
     r"\b(?:before(?! (?:I|we|you|he|she|they|the time)\b)|prior to|ahead of|previously|formerly)\b",
     re.IGNORECASE,
 )
-_NAMED = re.compile(
+_NAMED = lazy(
     r"\b(?:before|prior to|ahead of) (?!(?:that|this|then|now)\b)(?:it (?:was|became) )?(\w.*)",
     re.IGNORECASE,
 )
-_THE = re.compile(r"^\W*(?:is|are|does|do|will) (?:the|this|that)\b", re.IGNORECASE)
-_PAST = re.compile(
+_THE = lazy(r"^\W*(?:is|are|does|do|will) (?:the|this|that)\b", re.IGNORECASE)
+_PAST = lazy(
     r"\b(?:did|was|were|had|used to|went|came|got|became)\b"
     r"|\bhave (?:I|we|they|you) (?:ever|had|been|gone)\b",
     re.IGNORECASE,
 )
-_ANOTHER_TIME = re.compile(
+_ANOTHER_TIME = lazy(
     r"\b(?:earlier|(?<!look )(?<!looks )after|ago|once|ever|since|until|till|back then|in the past"
     r"|old(?:er|est)?|yesterday|how often|how many times|history|list|all|chang(?:e|es|ed)|between"
     r"|last (?:night|week|month|year|time|spring|summer|autumn|fall|winter)|over time|so far|in (?:what )?order"
@@ -141,24 +142,24 @@ _NUMBER_WORDS = (
     "|hundred|thousand"
 )
 _KINDS = {
-    "number": re.compile(rf"\d|\b(?:{_NUMBER_WORDS})\b", re.IGNORECASE),
-    "day": re.compile(rf"\b(?:{_DAY_NAME})"),
+    "number": lazy(rf"\d|\b(?:{_NUMBER_WORDS})\b", re.IGNORECASE),
+    "day": lazy(rf"\b(?:{_DAY_NAME})"),
     # A capital inside a sentence or a word, or at the beginning of a sentence unless common there.
-    "name": re.compile(
+    "name": lazy(
         rf"(?<=[a-z0-9,;’'] )(?!I\b|{_DAY_NAME})[A-Z]\w+|\b[A-Z][a-z]+[A-Z]\w+"
         rf"|(?:^|[.!?] )(?!(?:{_BEGINNINGS}|{_DAY_NAME})\b)[A-Z][a-z]+\b"
     ),
 }
 _ASKED = {
-    re.compile(r"\bhow (?:much|many|far|big|long|old|tall|high)\b|\bwhat time\b", re.I): {"number"},
-    re.compile(
+    lazy(r"\bhow (?:much|many|far|big|long|old|tall|high)\b|\bwhat time\b", re.I): {"number"},
+    lazy(
         r"\bwhen\b|\b(?:which|what) (?:\w+ )?(?:day|date|weekday|morning|afternoon|evening|night)s?\b",
         re.I,
     ): {"number", "day"},
-    re.compile(r"\b(?:who|whom|whose|where)\b", re.I): {"name"},
+    lazy(r"\b(?:who|whom|whose|where)\b", re.I): {"name"},
 }
-_QUOTED = re.compile(r"[“\"][^”\"]*[”\"]")
-_SOMEBODY_ELSE = re.compile(
+_QUOTED = lazy(r"[“\"][^”\"]*[”\"]")
+_SOMEBODY_ELSE = lazy(
     r"^(?:my|our|an?|the|one of my) (?:\w+ )?(?:sister|brother|mother|mom|mum|father|dad|wife|husband"
     r"|partner|girlfriend|boyfriend|son|daughter|cousin|niece|nephew|aunt|uncle|grand\w+|friend"
     r"|colleague|neighbou?r|boss|flatmate|roommate|teammate|co-?worker)s?\b"
@@ -180,13 +181,13 @@ def standing_out(alike: Values) -> Values:
     return result
 
 
-_OVER = re.compile(
+_OVER = lazy(
     r"\b(?:(?!need|feed|used|called|named|allergic)\w+ed|wrote|broke|lost|ate|saw|fell|met|went|flew"
     r"|drew|slept|ran|sang|forgot|found|said|told|had|did|was|were|made|took|gave|came|thought|felt"
     r"|kept|knew|brought|sold|spoke|heard|stood|sat|rang|rose|drove|rode|wore|threw|won|paid|sent"
     r"|held|led|read|cost)\b"
 )
-_CHANGES = re.compile(
+_CHANGES = lazy(
     r"\b(?:mov(?:e|ed|ing)|switch(?:ed)?|chang(?:e|ed)|swapp?ed|replaced|renamed|bec(?:a|o)me|settled"
     r"|enrolled|registered|joined|start(?:ed)?|beg[au]n|open(?:ed)?|promoted|re\w+ed|book(?:ed)?|chos?en?"
     r"|agreed|decided|hired|got|gotten|made (?:me|us)|bought|turned out|now|since|instead|no longer"
@@ -197,17 +198,17 @@ _CHANGES = re.compile(
     r"|fell through|after all|won't|off|left|dropped)\b",
     re.IGNORECASE,
 )
-_WHETHER = re.compile(r"^\W*(?:do|does|is|are|am|will)\b", re.IGNORECASE)
-_UNIT = re.compile(
+_WHETHER = lazy(r"^\W*(?:do|does|is|are|am|will)\b", re.IGNORECASE)
+_UNIT = lazy(
     rf"\d[\d.,:]*(?:\s*([a-z%€$£]+))?|\b([A-Z]+)-?\d|([$€£])\d|\b(?:{_NUMBER_WORDS})[ -](?!of\b|or\b|and\b)([a-z]+)",
     re.IGNORECASE,
 )
-_DATE = re.compile(
+_DATE = lazy(
     rf"\b{_MONTH} \d{{1,2}}(?:st|nd|rd|th)?\b|\b\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {_MONTH}",
     re.IGNORECASE,
 )
-_TITLE = re.compile(r"\b(Dr|Mrs|Mr|Ms|Prof|Professor|Sir|Aunt|Uncle|Coach)\b\.?(?= [A-Z])")
-_AGAIN = re.compile(r"\b(?:back|again)\b", re.IGNORECASE)
+_TITLE = lazy(r"\b(Dr|Mrs|Mr|Ms|Prof|Professor|Sir|Aunt|Uncle|Coach)\b\.?(?= [A-Z])")
+_AGAIN = lazy(r"\b(?:back|again)\b", re.IGNORECASE)
 
 
 def _text(turn: Turn) -> str:

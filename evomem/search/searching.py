@@ -35,7 +35,7 @@ from evomem.state import State, Vectors
 from evomem.store import Filter, View
 from evomem.times.dates import asked_events
 from evomem.times.event_words import Event
-from evomem.times.when import When, names_time, read_when
+from evomem.times.when import When, names_only_time, names_time, read_when
 
 Mode = Literal["evolvable", "lexical", "hybrid"]
 
@@ -98,7 +98,7 @@ def _find(
     """Return the hits in the order of their scores, without re-ranking."""
     store, index = engine.store, engine.index
     query, by_vectors = question.query, question.mode != "lexical"
-    is_timed = by_vectors and names_time(query)  # parsed before a transaction is open
+    is_timed = _is_timed(question)  # parsed before a transaction is open
     events = asked_events(query) if is_timed else []
     for attempt in range(TRIES):
         try:
@@ -121,6 +121,13 @@ def _find(
     raise HeadMoved(f"{asked_of!r} keeps being purged while it is searched; try again later")
 
 
+def _is_timed(question: Question) -> bool:
+    """Return whether a time that the question names influences its hits."""
+    if question.mode == "hybrid":
+        return names_time(question.query)
+    return question.mode == "evolvable" and names_only_time(question.query)
+
+
 def _hits(
     engine: Engine,
     view: View,
@@ -137,7 +144,7 @@ def _hits(
         question: The question.
         vectors: Each (D,) float32: the query and the `events`, embedded at the view's end; none for
             "lexical".
-        is_timed: Whether the query names a time.
+        is_timed: Whether to read the time that the query names.
         events: The events that times of the query are counted from.
     """
     vector = vectors[0] if vectors else None

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
 
+from evomem.patterns import lazy
+
 Days = tuple[date, date]
 """The first and the last day of a span."""
 
@@ -405,7 +407,7 @@ _WHICH = r"(?:(?P<last>last|past)|(?P<next>next|coming)|(?P<this>this))"
 _LEAD = r"(?P<lead>in|during|since|throughout|before|after|until|till|by|from|to|and|between|of)"
 
 ATOMS: tuple[tuple[re.Pattern[str], Reader], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), reader)
+    (lazy(pattern, re.IGNORECASE), reader)
     for pattern, reader in (
         (rf"\b{_YEAR}-?W(?P<week>\d\d)\b", _iso_week),
         (rf"\b{_YEAR}(?P<mark>[-/])(?P<number>\d\d?)(?P=mark){_DAY}(?:[T ]\d\d:?\d\d(?::?\d\d)?(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?)?(?!\d)", _date),
@@ -451,7 +453,7 @@ ATOMS: tuple[tuple[re.Pattern[str], Reader], ...] = tuple(
 
 _UNITS_AND_PARTS = "day week fortnight month quarter year morning afternoon evening night".split()
 _CUES = (*_UNITS_AND_PARTS, *_MONTHS, *_WEEKDAYS, *_SEASONS, *_FEASTS, *_NEAR_DAYS)
-_DIGIT = re.compile(r"\d")
+_DIGIT = lazy(r"\d")
 
 
 def may_name_days(text: str) -> bool:

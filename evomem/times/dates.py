@@ -19,6 +19,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import Literal
 
+from evomem.patterns import lazy
 from evomem.times.date_words import (
     ATOMS,
     OFFSET,
@@ -181,24 +182,24 @@ _IN_TALK = frozenset(
 )
 """Further such words, in a query of several sentences about talking."""
 
-_SENTENCE = re.compile(r"[^.!?\n]*[\w][^.!?\n]*(?:[.!?](?=\S)[^.!?\n]*)*[.!?\n]*")
-_SPEAKER = re.compile(r"^\s*[A-Z][\w' -]{0,30}:\s")
-_TALK = re.compile(
+_SENTENCE = lazy(r"[^.!?\n]*[\w][^.!?\n]*(?:[.!?](?=\S)[^.!?\n]*)*[.!?\n]*")
+_SPEAKER = lazy(r"^\s*[A-Z][\w' -]{0,30}:\s")
+_TALK = lazy(
     r"\b(?:talk|chat|discuss|sp[eo]ak|spoke|conversation|session|call|meeting|said)", re.IGNORECASE
 )
-_ASKS = re.compile(
+_ASKS = lazy(
     r"\?|\b(?:please|summari[sz]e|describe|recap|remind me|tell me|list|give me|sum)\b",
     re.IGNORECASE,
 )
 """Matches sentences with a request."""
 
-_NOW = re.compile(
+_NOW = lazy(
     r"\b(?:is|are|am|should|shall|can|could|will|would|do|does|must|need)\b|'(?:s|m|re|ll) ",
     re.IGNORECASE,
 )
 """Words of a question about the present or the future, unless it also has a word of `_PAST`."""
 
-_PAST = re.compile(
+_PAST = lazy(
     r"\b(?:did|didn't|was|were|wasn't|weren't|had|said|told|talked|spoke|discussed|mentioned|asked|"
     r"decided|agreed|happened|conversation|session|chat|talk|call|meeting|earlier|already|so far)\b",
     re.IGNORECASE,
@@ -207,7 +208,7 @@ _PAST = re.compile(
 # The two steps --------------------------------------------------------------------------------
 
 _ANY_YEAR = (date(2024, 1, 1),)
-_COUNTED_FROM = re.compile(r"before|prior|earlier|after|later|following", re.IGNORECASE)
+_COUNTED_FROM = lazy(r"before|prior|earlier|after|later|following", re.IGNORECASE)
 """Matches a word that every `OFFSET` contains."""
 _MARK = r"\x00(\d+)\x00"  # placeholder in the text for an expression that was read
 
@@ -380,6 +381,6 @@ _RANGE_WORDS: tuple[tuple[str, _Range], ...] = (
     (rf"\b(?:after|later than) (?:the )?{_MARK}", "after"),
     (rf"\b(?:until|till|up to|by) (?:the )?{_MARK}", "until"),
 )  # fmt: skip
-_FOR = re.compile(r"\b(?:for|due(?: on)?|scheduled on) (?:the )?$", re.IGNORECASE)
-_OFFSET = re.compile(rf"\b{OFFSET} (?:the )?\x00(?P<mark>\d+)\x00", re.IGNORECASE)
-_RANGES = [(re.compile(pattern, re.IGNORECASE), kind) for pattern, kind in _RANGE_WORDS]
+_FOR = lazy(r"\b(?:for|due(?: on)?|scheduled on) (?:the )?$", re.IGNORECASE)
+_OFFSET = lazy(rf"\b{OFFSET} (?:the )?\x00(?P<mark>\d+)\x00", re.IGNORECASE)
+_RANGES = [(lazy(pattern, re.IGNORECASE), kind) for pattern, kind in _RANGE_WORDS]

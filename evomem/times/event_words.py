@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from evomem.patterns import lazy
 from evomem.times.date_words import OFFSET, Offset, offset
 
 
@@ -18,7 +19,7 @@ class Event:
 
 
 _EVENT = r"(?P<event>(?!(?:that|this|it|then|now|which|what|last)\b)\w[^?!.,;:\x00]*)"
-EVENTS = re.compile(rf"\b(?:about |around |roughly |exactly )?{OFFSET} {_EVENT}", re.IGNORECASE)
+EVENTS = lazy(rf"\b(?:about |around |roughly |exactly )?{OFFSET} {_EVENT}", re.IGNORECASE)
 """Matches an offset and an event; dates must be replaced with marks first."""
 
 

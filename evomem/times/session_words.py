@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from evomem.patterns import lazy
 from evomem.times.date_words import COUNT, ORDINALS, TO, number, one_of, ordinal
 
 Sessions = tuple[int, int]
@@ -48,7 +49,7 @@ _SESSION_WORDS: tuple[tuple[str, Callable[[dict[str, str]], Sessions | None]], .
     (r"\b(?:the )?(?:last|previous) time (?:we|I|you) (?:talked|spoke|chatted|met|called)\b", lambda _: (-1, -1)),
     (r"\b(?:talk|speak|say|tell|discuss|mention)\w*(?: \w+){0,3} last time\b", lambda _: (-1, -1)),
 )  # fmt: skip
-SESSIONS = [(re.compile(pattern, re.IGNORECASE), reader) for pattern, reader in _SESSION_WORDS]
+SESSIONS = [(lazy(pattern, re.IGNORECASE), reader) for pattern, reader in _SESSION_WORDS]
 _CUES = "call session conversation chat meeting talk discussion time".split()
 
 

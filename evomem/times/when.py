@@ -103,6 +103,15 @@ def names_time(query: str) -> bool:
     )
 
 
+def names_only_time(query: str) -> bool:
+    """Return whether a query asks about nothing but a time that it names.
+
+    >>> names_only_time("What did we talk about in May?"), names_only_time("Where did I live in May?")
+    (True, False)
+    """
+    return names_time(query) and asks_only_when(query, _PROBE, _PROBE[-1])
+
+
 def read_when(store: Store, view: View, query: str, now: datetime | None, zone: tzinfo) -> When:
     """Return the time that a query names; call it only if `names_time(query)`.
 
@@ -114,16 +123,17 @@ def read_when(store: Store, view: View, query: str, now: datetime | None, zone: 
         now: The time of the question; None for that of the view's newest turn.
         zone: The time zone of the question.
     """
-    numbers = asked_sessions(query)
     period = store.period(view)
     if period is None:
         return When(zone=zone)
     first, last = (day_of(moment, zone) for moment in period)
     days = [date(year, 1, 1) for year in range(max(first.year, last.year - YEARS), last.year + 1)]
     today = last if now is None else day_of(now, zone)
-    names = store.sessions(view)
-    sessions = _at(numbers, names) if numbers else frozenset()
+    numbers = asked_sessions(query)
     spans, named = read_days(query, days, today)
+    asks_earlier = any(meant.earlier for meant in named)
+    names = store.sessions(view) if numbers or asks_earlier else []
+    sessions = _at(numbers, names) if numbers else frozenset()
 
     def said_on(span: Days) -> bool:
         seqs = store.select(view, Filter(*_moments(span, zone))).allowed
@@ -139,7 +149,7 @@ def read_when(store: Store, view: View, query: str, now: datetime | None, zone: 
                 spans += [span for span in before if said_on(span)][:1]
     is_under_way = now is None or timedelta() <= now - period[1] <= UNDER_WAY
     under_way = None
-    if any(meant.earlier for meant in named) and is_under_way and names:
+    if asks_earlier and is_under_way and names:
         under_way = names[-1]
     is_all = asks_only_when(query, days, today)
     planned = frozenset(span for meant in named if meant.planned for span in meant.spans)

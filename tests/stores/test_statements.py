@@ -94,6 +94,7 @@ def test_when_a_memory_began_is_looked_up_and_no_row_is_sorted(memory):
     assert len(queries) == 2
     with store._connections.reading() as connection:
         for statement, given in queries:
-            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", given).all()
+            explained = f"EXPLAIN QUERY PLAN {statement}"
+            plan = connection.exec_driver_sql(explained, tuple(given)).all()
             assert any("turns_time" in step.detail for step in plan)
             assert not any("TEMP B-TREE" in step.detail for step in plan)

@@ -51,9 +51,13 @@ class Statement:
     integers, texts and bytes.
     """
 
-    def __init__(self, query: ClauseElement) -> None:
-        """Take a query; an `Insert` without values takes a value for every column."""
+    def __init__(self, query: ClauseElement, suffix: str = "") -> None:
+        """Take a query; an `Insert` without values takes a value for every column.
+
+        `suffix` is SQL that follows it, the same in all dialects.
+        """
         self._query = query
+        self._suffix = suffix
         self._compiled: dict[Dialect, _Compiled] = {}
 
     def rows(self, connection: Connection, values: Values = NO_VALUES) -> list[tuple[Any, ...]]:
@@ -92,7 +96,7 @@ class Statement:
     def _for(self, dialect: Dialect) -> _Compiled:
         compiled = self._compiled.get(dialect)
         if compiled is None:
-            compiled = self._compiled[dialect] = _Compiled.of(self._query, dialect)
+            compiled = self._compiled[dialect] = _Compiled.of(self._query, self._suffix, dialect)
         return compiled
 
 
@@ -108,7 +112,7 @@ class _Compiled(NamedTuple):
     """By parameter: the conversion to the driver's type, if there is one."""
 
     @classmethod
-    def of(cls, query: ClauseElement, dialect: Dialect) -> _Compiled:
+    def of(cls, query: ClauseElement, suffix: str, dialect: Dialect) -> _Compiled:
         compiled: Any = query.compile(dialect=dialect)
         parameters = {name: parameter for parameter, name in compiled.bind_names.items()}
         converters = (
@@ -117,7 +121,7 @@ class _Compiled(NamedTuple):
             if not isinstance(parameter.type, LargeBinary)  # drivers take bytes as they are
         )
         return cls(
-            compiled.string,
+            compiled.string + suffix,
             _getter(compiled.positiontup),
             {name: value.value for name, value in parameters.items() if not value.required},
             [(name, converter) for name, converter in converters if converter],

@@ -9,7 +9,7 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -67,15 +67,16 @@ class Connections(ABC):
     def embeddings(self, form: Form) -> None:
         self._engine.update_execution_options(embeddings=form)
 
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def reading(self) -> AbstractContextManager[Connection]:
         """Provide a connection that sees one snapshot of the database.
 
         A nested `reading` in the same thread provides the same connection.
         """
-        if (current := self._snapshot.connection) is not None:
-            yield current
-            return
+        current = self._snapshot.connection
+        return self._snapshot_of_now() if current is None else nullcontext(current)
+
+    @contextmanager
+    def _snapshot_of_now(self) -> Iterator[Connection]:
         with self._reading() as connection:
             self._snapshot.connection = connection
             self._snapshot.values = {}

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import Dialect as SqlDialect
 from sqlalchemy import Numeric as SqlNumeric
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -42,16 +42,10 @@ INT64_LIMIT = 2**63  # smaller integers fit into 64 bits
 def insert_new(connection: Connection, table: Table) -> Insert:
     """Return an INSERT that skips rows that a unique index already has."""
     if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql  # takes long to import
+
         return postgresql.insert(table).on_conflict_do_nothing()
     return sqlite.insert(table).on_conflict_do_nothing()
-
-
-def insert_unless(table: Table, *columns: str) -> Insert:
-    """Return an INSERT that skips rows whose values of `columns`, which are unique, exist already.
-
-    SQLite has adopted PostgreSQL's clause.
-    """
-    return postgresql.insert(table).on_conflict_do_nothing(index_elements=columns)
 
 
 class OneOf(FunctionElement[bool]):

@@ -101,6 +101,12 @@ def conditions(condition: Filter) -> list[Bool]:
     return tests
 
 
+def reads_rows(condition: Filter) -> bool:
+    """Return whether to test all rows of a span, in their order, since no index has the tested columns."""
+    by_index = (condition.since, condition.until, condition.session, condition.source)
+    return bool(condition.where) and by_index == (None,) * 4
+
+
 def _of_source(labels: Collection[str | None]) -> Bool:
     """Return the condition that a turn has one of the labels.
 

@@ -23,7 +23,7 @@ from sqlalchemy.sql import ColumnExpressionArgument
 from evomem.store import Span, View
 from evomem_stores.database.compiled import Statement
 from evomem_stores.database.dialects import OneOf
-from evomem_stores.database.tables import hidden, memories, row_number, turns, within
+from evomem_stores.database.tables import hidden, memories, row_number, turns, within, within_by_seq
 from evomem_stores.log import ledger
 from evomem_stores.log.rows import RECORD_COLUMNS, micros
 
@@ -37,6 +37,7 @@ def read(
     *conditions: ColumnExpressionArgument[bool],
     seqs: Iterable[int] | None = None,
     ids: Iterable[str | None] | None = None,
+    sessions: Iterable[str] | None = None,
     after: int = 0,
     limit: int | None = None,
     newest_first: bool = False,
@@ -50,18 +51,22 @@ def read(
         *conditions: Conditions on a row.
         seqs: Only rows with these seqs.
         ids: Only rows with these ids.
+        sessions: Only rows with these sessions.
         after: Only rows with a greater seq.
         limit: How many rows at most.
         newest_first: Whether to reverse the order.
     """
     wanted_seqs = None if seqs is None else sorted({int(seq) for seq in seqs})
     wanted_ids = None if ids is None else list(ids)
+    wanted_sessions = None if sessions is None else list(sessions)
     selected = [turns.c[name] for name in columns]
     for span in reversed(seen) if newest_first else seen:
         if span.last <= after or limit == 0:
             continue
         part = span._replace(first=max(span.first, after + 1))
-        query = select(*selected).where(*_rows(part, wanted_seqs, wanted_ids), *conditions)
+        query = select(*selected).where(
+            *_rows(part, wanted_seqs, wanted_ids, wanted_sessions), *conditions
+        )
         query = query.order_by(turns.c.row.desc() if newest_first else turns.c.row).limit(limit)
         for row in connection.execute(query).mappings():
             if limit is not None:
@@ -70,7 +75,10 @@ def read(
 
 
 def _rows(
-    span: Span, seqs: list[int] | None, ids: Sequence[str | None] | None
+    span: Span,
+    seqs: list[int] | None,
+    ids: Sequence[str | None] | None,
+    sessions: Sequence[str] | None,
 ) -> tuple[ColumnElement[bool], ...]:
     """Return the condition for rows of a span in the form that the best index answers."""
     if seqs is not None:
@@ -80,6 +88,8 @@ def _rows(
         seq = turns.c.seq + 0  # keeps SQLite from using another index than the one on (memory, id)
         own = turns.c.memory == span.memory
         return own, seq.between(span.first, span.last), OneOf(turns.c.id, ids)
+    if sessions is not None:
+        return (*within_by_seq(span), OneOf(turns.c.session, sessions))
     return (within(span),)
 
 
@@ -116,7 +126,7 @@ def look_up(
         for span in view.spans
         for seq in ordered[bisect_left(ordered, span.first) : bisect_right(ordered, span.last)]
     ]
-    return _visible_rows(connection, view, _at(columns, _is_limited(view)), {"rows": numbers})
+    return _visible_rows(connection, view, _at(columns, is_limited(view)), {"rows": numbers})
 
 
 def in_sessions(
@@ -124,14 +134,14 @@ def in_sessions(
 ) -> list[tuple[Any, ...]]:
     """Return the visible rows of sessions, in log order; only the first values are `columns`."""
     rows: list[tuple[Any, ...]] = []
-    query = _of_sessions(columns, _is_limited(view))
+    query = _of_sessions(columns, is_limited(view))
     for span in view.spans:
         given = {"of": span.memory, "first": span.first, "last": span.last, "sessions": sessions}
         rows += _visible_rows(connection, view, query, given)
     return rows
 
 
-def _is_limited(view: View) -> bool:
+def is_limited(view: View) -> bool:
     """Return whether the view hides rows by time, in addition to tombstones."""
     return view.time is not None or view.added is not None
 
@@ -139,13 +149,7 @@ def _is_limited(view: View) -> bool:
 def _visible_rows(
     connection: Connection, view: View, query: Statement, given: dict[str, Any]
 ) -> list[tuple[Any, ...]]:
-    given = {**given, "memory": view.memory, "end": view.hides_until}
-    if _is_limited(view):
-        given["restored"] = view.restored
-        given["time"], given["added"] = (
-            MAX_MICROS if moment is None else micros(moment) for moment in (view.time, view.added)
-        )
-    rows = query.rows(connection, given)
+    rows = query.rows(connection, {**given, **values_of(view)})
     if rows:
         tombstones, gone = rows[0][-2:]
         if gone not in (None, tombstones):  # None: the memory was dropped
@@ -172,22 +176,44 @@ def _of_sessions(columns: tuple[str, ...], limited: bool) -> Statement:
 def _selected(
     columns: tuple[str, ...], limited: bool, *conditions: ColumnElement[bool]
 ) -> Statement:
-    """Return the query for visible rows (as `visible` defines them); `limited` by time as well."""
+    """Return the query for visible rows (`shown`)."""
     own = hidden.c.memory == bindparam("memory")
-    # One look-up per row: a list of all tombstones would cost more with every replaced turn.
-    same = hidden.c.seq == turns.c.seq
-    gone = select(hidden.c.seq).where(own, same, hidden.c.since <= bindparam("end"))
-    limits: tuple[ColumnElement[bool], ...] = ()
-    if limited:
-        gone = gone.where(not_(OneOf(hidden.c.seq, bindparam("restored"))))
-        limits = turns.c.time <= bindparam("time"), turns.c.added <= bindparam("added")
     tombstones = select(func.count()).select_from(hidden).where(own).scalar_subquery()
     entry = select(memories.c.gone).where(memories.c.memory == bindparam("memory"))
     counts = tombstones, entry.scalar_subquery()
     shown_columns = (turns.c[name] for name in columns)
-    shown = (~gone.exists(), *limits)
-    query = select(*shown_columns, *counts).where(*conditions, *shown)
+    query = select(*shown_columns, *counts).where(*conditions, *shown(limited))
     return Statement(query.order_by(turns.c.row))
+
+
+def shown(limited: bool) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions of `visible` with parameters (`values_of`), for a `Statement`.
+
+    Args:
+        limited: Whether the views hide rows by time (`is_limited`).
+    """
+    # One look-up per row: a list of all tombstones would cost more with every replaced turn.
+    gone = select(hidden.c.seq).where(
+        hidden.c.memory == bindparam("memory"),
+        hidden.c.seq == turns.c.seq,
+        hidden.c.since <= bindparam("end"),
+    )
+    limits: tuple[ColumnElement[bool], ...] = ()
+    if limited:
+        gone = gone.where(not_(OneOf(hidden.c.seq, bindparam("restored"))))
+        limits = turns.c.time <= bindparam("time"), turns.c.added <= bindparam("added")
+    return ~gone.exists(), *limits
+
+
+def values_of(view: View) -> dict[str, Any]:
+    """Return the values of the parameters of `shown`."""
+    values: dict[str, Any] = {"memory": view.memory, "end": view.hides_until}
+    if is_limited(view):
+        values["restored"] = view.restored
+        values["time"], values["added"] = (
+            MAX_MICROS if moment is None else micros(moment) for moment in (view.time, view.added)
+        )
+    return values
 
 
 def visible(view: View) -> ColumnElement[bool]:

@@ -30,13 +30,13 @@ from evomem.store import (
 )
 from evomem_stores.database.compiled import Statement
 from evomem_stores.database.connections import Connections
-from evomem_stores.database.dialects import OneOf
 from evomem_stores.database.extent import extent
 from evomem_stores.database.seals import seals_of
 from evomem_stores.database.tables import (
     column_names,
     memories,
     turns,
+    within,
     within_by_seq,
 )
 from evomem_stores.log import (
@@ -171,7 +171,7 @@ class LogReader:
         self, view: View, seqs: Sequence[int]
     ) -> tuple[dict[int, Pair], dict[int, TimeAndSession]]:
         """See `Store.around`."""
-        sought = np.unique(np.array(seqs, np.int64))
+        sought = np.array(sorted(set(seqs)), np.int64)
         with self._connections.reading() as connection:
             all_seqs = self._seqs(connection, view)
             places = np.searchsorted(all_seqs, sought)
@@ -217,11 +217,17 @@ class LogReader:
         self, view: View, *, sessions: Sequence[str] | None = None, after: int = 0, limit: int
     ) -> list[tuple[Record, int | None]]:
         """See `Store.told`."""
-        named = () if sessions is None else (OneOf(turns.c.session, sessions),)
         with self._connections.reading() as connection:
             _, gone = self._hidden(connection, view)
             seals = seals_of(connection)
-            rows = read(connection, view.spans, RECORD_COLUMNS, *named, after=after, limit=limit)
+            rows = read(
+                connection,
+                view.spans,
+                RECORD_COLUMNS,
+                sessions=sessions,
+                after=after,
+                limit=limit,
+            )
             return [(decode_record(row, seals), gone.get(row["seq"])) for row in rows]
 
     def replacements(self, view: View) -> dict[int, int]:
@@ -291,12 +297,18 @@ class LogReader:
             if not tests:
                 return self._all_but(connection, view, gone)
             seqs: list[int] = []
+            in_order = filters.reads_rows(condition)
             for span in view.spans:
-                query = select(turns.c.seq).where(*within_by_seq(span), visible(view))
+                inside = (within(span),) if in_order else within_by_seq(span)
+                query = select(turns.c.seq).where(*inside, visible(view))
                 parameters = {"memory": span.memory}
                 size = filters.TESTS_PER_STATEMENT
                 matches = [
-                    set(connection.scalars(query.where(*tests[start : start + size]), parameters))
+                    set(
+                        connection.scalars(
+                            query.where(*tests[start : start + size]), parameters
+                        ).all()
+                    )
                     for start in range(0, len(tests), size)
                 ]
                 seqs += sorted(set.intersection(*matches))

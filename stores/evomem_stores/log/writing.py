@@ -15,7 +15,7 @@ from evomem.state import Spec
 from evomem.store import Namespace, Row, Span, View
 from evomem_stores.database.compiled import Statement
 from evomem_stores.database.connections import form_of
-from evomem_stores.database.dialects import OneOf, insert_new, insert_unless
+from evomem_stores.database.dialects import OneOf, insert_new
 from evomem_stores.database.seals import seals_of
 from evomem_stores.database.tables import (
     Columns,
@@ -282,7 +282,7 @@ _NUMBERS = Statement(
     )
 )
 _CHUNK = Statement(select(turns.c.chunk).where(turns.c.row == bindparam("newest")))
-_INSERT_TURNS = Statement(insert_unless(turns, "memory", "id").inline())
+_INSERT_TURNS = Statement(insert(turns).inline(), " ON CONFLICT (memory, id) DO NOTHING")
 
 
 def insert_rows(

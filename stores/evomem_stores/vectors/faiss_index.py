@@ -113,7 +113,7 @@ class FaissIndex:
 
     def score(self, view: View, query: Vectors, seqs: Sequence[int]) -> dict[int, float]:
         """See `Index.score`."""
-        wanted = np.unique(np.array(seqs, np.int64))
+        wanted = np.array(sorted(set(seqs)), np.int64)
         scores: dict[int, float] = {}
         if not len(wanted):
             return scores

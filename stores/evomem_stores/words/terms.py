@@ -12,7 +12,6 @@ import threading
 from collections import defaultdict
 from unicodedata import normalize
 
-import regex
 import Stemmer
 
 from evomem._forking import reset_in_child
@@ -41,17 +40,7 @@ PREFIX = "~"  # marks the accent-free term of an accented word; no other term be
 ANALYSER = f"2 snowball-english {Stemmer.version()}"
 """The analyser's version: an index of another version is rebuilt."""
 
-_CJK = r"\u3005-\u3007\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U0003134f"
-_SOUTHEAST_ASIAN = (
-    r"\p{Line_Break=Complex_Context}"  # Unicode's class of scripts that need a dictionary
-)
-# C++, C# and F# are words; a mark without a letter, as in an emoji, is not a word
-_ASCII_WORD = re.compile(r"[a-z](?:\+\+|#|\w*)|\w+")
-_SPACED_WORD = regex.compile(r"[a-z](?:\+\+|#|\w*)|(?!\p{Mark})\w+")
-_UNSPACED = regex.compile(rf"[{_CJK}{_SOUTHEAST_ASIAN}]")
-_RUN = regex.compile(
-    rf"(?P<cjk>[{_CJK}]+)|(?P<southeast_asian>{_SOUTHEAST_ASIAN}+)|[^{_CJK}{_SOUTHEAST_ASIAN}]+"
-)
+_ASCII_WORD = re.compile(r"[a-z](?:\+\+|#|\w*)|\w+")  # C++, C# and F# are words
 
 # Not part of a word's spelling: the vowel points of Arabic and Hebrew, the Arabic tatweel, the dot that
 # case folding leaves on a Turkish i, and characters that are not displayed (Unicode's
@@ -143,27 +132,12 @@ def _words(text: str) -> list[str]:
     if text.isascii():
         words = _ASCII_WORD.findall(text.lower())
     else:
+        from evomem_stores.words.scripts import words_of  # takes 10 ms to import
+
         folded = normalize("NFKC", normalize("NFKC", text).casefold())
-        folded = normalize("NFC", _DROPPED.sub("", folded).replace("ı", "i"))
-        if _UNSPACED.search(folded):
-            words = _unspaced_words(folded)
-        else:
-            words = _SPACED_WORD.findall(folded)
+        words = words_of(normalize("NFC", _DROPPED.sub("", folded).replace("ı", "i")))
     words = [word[:MAX_TERM] for word in words]
     return [word for word in words if word not in STOPWORDS] or words
-
-
-def _unspaced_words(folded: str) -> list[str]:
-    words: list[str] = []
-    for match in _RUN.finditer(folded):
-        run = match[0]
-        if match.lastgroup is None:
-            words += _SPACED_WORD.findall(run)
-            continue
-        if match.lastgroup == "cjk" or len(run) == 1:
-            words += run
-        words += [run[at : at + 2] for at in range(len(run) - 1)]
-    return words
 
 
 def _without_accents(words: list[str]) -> list[str]:
