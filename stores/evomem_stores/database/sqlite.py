@@ -261,8 +261,9 @@ class SqliteConnections(Connections):
         and sends no statement: both cost as much as several of our statements.
         """
         with translated(self.path), using_sqlite(self.place):
+            permits = self._permits  # after a fork, the child has its own
             try:
-                self._permits.get(timeout=POOL_TIMEOUT)
+                permits.get(timeout=POOL_TIMEOUT)
             except Empty as error:
                 raise DatabaseBusy(
                     f"{self.path}: {READERS} threads have used the database for {POOL_TIMEOUT:g} "
@@ -276,20 +277,26 @@ class SqliteConnections(Connections):
                 finally:
                     self._check_in(connection, idle)
             finally:
-                self._permits.put(None)
+                permits.put(None)
 
     def _check_out(self, idle: list[Connection]) -> Connection:
-        while idle:
-            connection = idle.pop()
-            if self._has_current_options(connection):
-                return connection
-            connection.close()
+        with suppress(IndexError):  # none is idle; another thread may have taken the last one
+            while not self._has_current_options(connection := idle.pop()):
+                connection.close()
+            return connection
         return self._engine.connect()
 
     def _check_in(self, connection: Connection, idle: list[Connection]) -> None:
-        """Keep a connection for the next transaction, unless it belongs to a parent process."""
-        reusable = not (self._closed or self.read_only) and idle is self._idle
-        if reusable and self._has_current_options(connection):
+        """Keep a connection for the next transaction, unless it belongs to a parent process.
+
+        SQLAlchemy's pool takes care of one that could not be rolled back.
+        """
+        if (
+            not (self._closed or self.read_only)
+            and idle is self._idle
+            and self._has_current_options(connection)
+            and not driver(connection).in_transaction
+        ):
             idle.append(connection)
         else:
             connection.close()
