@@ -197,7 +197,7 @@ def test_a_nameless_conversation_costs_the_same_after_many_that_begin_alike(memo
     assert (again.new, again.known) == (0, 92)
 
 
-def test_what_an_earlier_version_imported_is_found_again(memory):
+def test_turns_imported_by_an_earlier_version_are_recognised(memory):
     """Earlier versions paired a question with the first answer, and named turns by their content."""
     look = assistant("Let me look.")
     for number, turn in enumerate(

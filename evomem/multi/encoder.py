@@ -1,4 +1,4 @@
-"""The multilingual encoder as an `Encoder`: each text is read alone, whatever the state."""
+"""The multilingual encoder as an `Encoder`: each text is read alone, independently of the state."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class MultiEncoder(TextEncoder):
 
     @property
     def parallel(self) -> bool:
-        """See `BatchEncoder.parallel`. A GPU runs one pass after another."""
+        """See `BatchEncoder.parallel`. A GPU runs one pass at a time."""
         return self._device.type == "cpu"
 
     def _embed_turns(self, turns: Sequence[Turn]) -> list[Vectors]:

@@ -1,4 +1,4 @@
-"""The network of multilingual-e5-small: a BERT of 12 layers whose mean is the embedding."""
+"""The network of multilingual-e5-small: a BERT of 12 layers; its embedding is the mean of the token states."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class MultiModel(nn.Module):
     places: Tensor
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
-        """Load the weights onto a device, rounded to float16, which is far finer than their 4 bits.
+        """Load the weights onto a device, rounded to float16, which is far more precise than their 4 bits.
 
         The word table, four fifths of the model, stays in the file in 4 bits.
 
@@ -63,7 +63,9 @@ class MultiModel(nn.Module):
                 )
             layer.load_state_dict(state, assign=True)
             if device.type == "cpu":
-                pack(layer)  # before the next one is read: float32 takes twice the memory
+                pack(
+                    layer
+                )  # before the next layer is read, since float32 weights take twice the memory
             self.layers.append(layer)
         self.to(device).eval()
 

@@ -60,7 +60,7 @@ def test_weights_are_never_rounded():
 
 
 @torch.inference_mode()
-def test_whatever_is_read_there_are_few_kernels(monkeypatch):
+def test_all_numbers_of_rows_up_to_699_use_40_kernels(monkeypatch):
     layer = nn.Linear(24, 40)
     packed = Packed(layer)
     counts = set()

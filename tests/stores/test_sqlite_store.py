@@ -144,7 +144,7 @@ def test_a_closed_database_in_memory_says_so():
         store.memories()
 
 
-def test_nothing_that_is_done_all_the_time_reads_every_turn(tmp_path):
+def test_frequent_operations_do_not_scan_all_turns(tmp_path):
     """A condition written so that no index answers it looks the same and costs a million rows."""
     with evomem.open(str(tmp_path / "a.db"), ENCODER) as db:
         memory = db.memory("a")
@@ -171,7 +171,7 @@ def test_nothing_that_is_done_all_the_time_reads_every_turn(tmp_path):
     assert len(work.given) > 50
 
 
-def test_what_is_looked_up_costs_the_same_in_a_long_memory(tmp_path):
+def test_lookups_cost_the_same_in_a_long_memory(tmp_path):
     """Counted in hundreds of instructions of SQLite's machine."""
     store, _ = open_at(tmp_path / "a.db")
     instructions: list[list[int]] = [[]]
