@@ -87,7 +87,7 @@ class EncoderContract:
         np.testing.assert_allclose(rows[1:], alone, atol=self.tolerance)
         assert encoder.embed_queries(state, []).shape == (0, encoder.spec.dim)
 
-    def test_what_a_memory_yields_does_not_depend_on_its_company(self, encoder: Encoder) -> None:
+    def test_results_do_not_depend_on_other_memories_in_the_batch(self, encoder: Encoder) -> None:
         split = [1, 7, 40]
         jobs, asked = [], []
         for start in range(len(split)):  # memories of other lengths, at other places of the story

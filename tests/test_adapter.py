@@ -88,7 +88,7 @@ def test_a_block_that_comes_back_is_left_out(before, after):
     assert without_blocks(f"a{before}a{own}b{after}b", HEADER) == f"a{before}ab{after}b"
 
 
-def test_what_a_person_writes_between_such_tags_stays():
+def test_memory_tags_written_by_a_person_are_kept():
     text = "Is <memory>\nfoo\n</memory> valid XML?"
     assert without_blocks(text, HEADER) == text
 
@@ -138,7 +138,7 @@ def test_conversations_that_number_their_messages_alike_do_not_meet(memory):
 
 @settings(max_examples=25)
 @given(ANYTHING, ANYTHING)
-def test_whatever_a_host_calls_its_sessions_and_messages_the_exchange_is_written(session, id):
+def test_an_exchange_is_written_for_all_ids_of_sessions_and_messages(session, id):
     with evomem.open(":memory:", encoder="hash") as db:
         adapter = Adapter(db.memory("alice"), strict=True)
         for answer in ("41.", "42."):
@@ -213,7 +213,7 @@ def test_names_are_quoted_as_texts_are_and_ids_stay_what_they_are(memory):
     assert hits.ids == ("<1>\n",)
 
 
-async def test_what_the_prompt_holds_is_left_out(memory):
+async def test_turns_in_the_prompt_are_not_recalled(memory):
     adapter = Adapter(memory, k=1)
     adapter.capture(exchange("My cat is Miso.", "Cute.", "1"), session="s")
     adapter.capture(exchange("My cat is old.", "Oh.", "1"), session="other")
@@ -271,7 +271,7 @@ async def test_an_outage_is_logged_and_counted_and_raised_only_where_asked(tmp_p
         strict.capture(exchange("a", "b"))
 
 
-def test_what_the_tools_of_a_memory_quoted_is_not_captured_as_if_it_had_been_said():
+def test_quotations_by_memory_tools_are_not_captured():
     quotation = quote([])
     [message] = spoken([{"role": "user", "content": f"Look at this: {quotation} What is it?"}])
     assert message["content"] == "Look at this:  What is it?"

@@ -125,7 +125,7 @@ def test_an_endpoint_is_asked_as_openai_is(endpoint):
         (200, b'{"choices": [{"message": {"content": null}}]}', "sent no chat completion"),
     ],
 )
-def test_what_an_endpoint_says_instead_is_in_the_error(endpoint, status, body, message):
+def test_an_unexpected_response_of_an_endpoint_is_in_the_error(endpoint, status, body, message):
     endpoint.status, endpoint.body = status, body
     with pytest.raises(ModelError, match=message):
         ChatModel("small", url=endpoint.url)([])

@@ -67,7 +67,7 @@ def test_forks_are_left_alone_unless_named(run, path):
 
 
 @pytest.mark.parametrize("command", [["expire"], ["drop"], ["reencode"]])
-def test_nothing_is_forgotten_or_changed_by_default(run, path, command):
+def test_upkeep_commands_change_nothing_by_default(run, path, command):
     assert run(*command)[0] == 2
     assert ids(path) == ["a", "b", "c"]
 
@@ -114,7 +114,7 @@ def test_an_export_is_imported_into_a_new_database_of_its_encoder(run, path, tmp
     assert not (tmp_path / "c.db").exists()
 
 
-def test_what_can_be_repaired_is_repaired_and_named(run, path):
+def test_verify_with_repair_fixes_and_names_faults(run, path):
     with evomem.open(str(path)) as db:
         store: Any = db._engine.store
         with store._connections.writing() as connection:

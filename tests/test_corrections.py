@@ -91,7 +91,7 @@ def test_a_correction_keeps_the_speaker_session_and_metadata(db):
     assert memory.correct(new.id, "I take 15 mg.").turn.assistant == ""
 
 
-def test_what_does_not_hold_any_more_cannot_be_corrected(memory):
+def test_a_replaced_or_deleted_turn_cannot_be_corrected(memory):
     memory.add("Good night.", id="n", role="assistant")
     before = memory.history(all=True)
     for id in ("a", "b", "nobody"):
@@ -112,7 +112,7 @@ def test_the_same_correction_again_changes_nothing(memory):
     assert memory.history(all=True) == before
 
 
-def test_nothing_is_ever_replaced_unasked(db):
+def test_adding_a_contradiction_replaces_no_turn(db):
     memory = db.memory("m")
     memory.add("I live in Bergen.")
     memory.add("I live in Oslo now, not in Bergen any more.")
@@ -243,7 +243,7 @@ STEPS = st.lists(
 
 @settings(max_examples=25)
 @given(steps=STEPS)
-def test_whatever_is_corrected_deleted_and_purged_the_log_fits_a_plain_model(steps):
+def test_corrections_deletions_and_purges_agree_with_a_simple_model(steps):
     """The model: chains of versions, oldest first; the last of a chain holds unless deleted."""
     chains: list[list[str]] = []
     deleted: set[str] = set()

@@ -84,7 +84,7 @@ def best(memory, query, **options):
         ("", None),
     ],
 )
-def test_which_of_several_turns_a_question_wants(query, wish):
+def test_a_question_asks_for_the_first_the_latest_or_any_turn(query, wish):
     assert wish_of(query) == wish
 
 
@@ -131,7 +131,7 @@ def test_other_questions_find_what_they_found(memory, query, monkeypatch):
     assert memory.search(query, 10) == hits
 
 
-def test_what_is_trusted_less_is_not_preferred_for_being_new(memory):
+def test_a_newer_turn_of_a_less_trusted_source_is_not_preferred(memory):
     with evomem.open(":memory:", "mini") as db:
         told = db.memory("m")
         told.add("My dose is 5 mg a day.", source="user", time="2024-01-01T00:00:00Z")
@@ -158,7 +158,7 @@ def test_a_turn_that_was_added_later_but_said_earlier_does_not_hold():
         ("I take 10 mg. " + "And so on. " * 60, False),  # tells more than one thing
     ],
 )
-def test_what_is_about_the_same_thing(second, same):
+def test_same_as_first_selects_turns_about_the_same_thing(second, same):
     turns = [Turn(user="My dose is 5 mg."), Turn(user=second)]
     query = "What is my dose?"
     places = same_as_first(query, turns, np.array([1, 0.5]), np.array([5.0, 1.5]))
@@ -177,7 +177,7 @@ def test_what_is_about_the_same_thing(second, same):
         ("What is my current dose?", "It has to be 10 mg.", 0.2, True),  # there were several
     ],
 )
-def test_what_the_bar_looks_at(query, second, near, same):
+def test_same_as_first_requires_a_minimum_similarity(query, second, near, same):
     turns = [Turn(user="My dose is 5 mg."), Turn(user=second)]
     places = same_as_first(query, turns, np.array([1, near]), np.array([5.0, 2.0]))
     assert places == ([0, 1] if same else [0])
@@ -224,7 +224,7 @@ def test_values_that_are_written_alike_speak_for_the_same_thing(query, first, se
         (["Is my dose 5 mg?"], None),
     ],
 )
-def test_which_turn_tells_what_a_question_is_about(texts, told):
+def test_telling_selects_the_turn_that_states_the_subject_of_a_question(texts, told):
     turns = [Turn(user=text) for text in texts]
     assert telling("What is my dose?", turns, np.linspace(1, 0.9, len(turns))) == told
 
@@ -259,7 +259,7 @@ def test_the_same_question_asked_before_does_not_make_other_turns_far():
         ("previous", "Where did I live before Oslo?", ["In Oslo.", "In Ghent."], None),
     ],
 )  # fmt: skip
-def test_which_of_the_turns_about_one_thing_is_wanted(wish, query, texts, answer):
+def test_wished_selects_a_turn_by_order(wish, query, texts, answer):
     with evomem.open(":memory:", encoder="hash:16") as db:
         told = db.memory("m")
         told.add_many([Turn(user=text) for text in texts])

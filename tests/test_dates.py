@@ -320,7 +320,7 @@ def test_a_date_without_a_year_is_one_of_the_years_that_were_spoken_in():
         "",
     ],
 )
-def test_what_names_no_day_names_none(query):
+def test_a_query_without_a_day_gives_no_day(query):
     assert [span for span in asked_days(query, SAID) if span[0] == span[1]] == []
 
 
@@ -357,6 +357,6 @@ def test_the_first_and_the_last_day_of_the_calendar_are_days_too(words, newest):
 
 
 @given(st.dates(), st.dates())
-def test_nothing_is_nearer_than_the_day_itself(one, other):
+def test_nearness_is_greatest_on_the_day_itself(one, other):
     assert nearness(one, [(one, one)]) == 1
     assert 0 <= nearness(other, [(one, one)]) <= 1

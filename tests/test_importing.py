@@ -18,6 +18,7 @@ from evomem import Turn
 from evomem.chats import read, read_chats
 from evomem.errors import InputError, StoreError
 from evomem.records import MAX_CHARS
+from tests.stores.counting import counted
 
 
 def user(text, **fields):
@@ -180,7 +181,23 @@ def test_nameless_conversations_that_only_begin_alike_stay_apart(memory):
     )
 
 
-def test_what_an_earlier_version_imported_is_found_again(memory):
+def test_a_nameless_conversation_costs_the_same_after_many_that_begin_alike(memory):
+    talks = [
+        {"messages": [*HELLO, user(f"My number is {n}."), assistant(f"I wrote {n} down.")]}
+        for n in range(50)
+    ]
+    statements = []
+    for start, end in ((0, 5), (6, 45)):
+        assert memory.import_chats(talks[start:end]).new == 2 * (end - start)
+        with counted(memory) as work:
+            memory.import_chats(talks[end])
+        statements.append(len(work.statements))
+    assert statements[1] <= statements[0]
+    again = memory.import_chats(talks[:46])
+    assert (again.new, again.known) == (0, 92)
+
+
+def test_turns_imported_by_an_earlier_version_are_recognised(memory):
     """Earlier versions paired a question with the first answer, and named turns by their content."""
     look = assistant("Let me look.")
     for number, turn in enumerate(
@@ -351,7 +368,7 @@ def test_a_message_too_long_for_a_turn_becomes_several_which_are_known_again(mem
     assert chats.notes == [
         "messages of more than 262,144 characters were divided into several turns"
     ]
-    assert chats.messages == 4
+    assert chats.messages == 8  # three parts of the first, three of the second
     assert memory.import_chats(chats).new == 6
     turns = [record.turn for record in memory.history()]
     assert [bool(turn.user) for turn in turns] == [True, True, True, False, False, True]

@@ -83,7 +83,7 @@ def test_rooms_of_the_engine_import_nothing_that_is_built_on_them(room, above):
 
 
 @pytest.mark.parametrize("package", ROOTS)
-def test_nothing_unpickles_or_runs_code_from_a_checkpoint(package):
+def test_no_module_unpickles_or_runs_code_from_a_checkpoint(package):
     for path in ROOTS[package].rglob("*.py"):
         names = set(imported(path))
         assert not names & {"pickle", "shelve", "dill", "joblib"}, path

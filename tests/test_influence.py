@@ -86,7 +86,7 @@ def test_influence_is_what_running_the_queue_shows(told, which, forked, gone):
 
 @settings(max_examples=15)
 @given(told=st.lists(st.integers(1, 30), min_size=2, max_size=30), which=st.integers(0, 29))
-def test_what_a_purge_changes_lies_within_the_influence(told, which):
+def test_a_purge_changes_only_turns_within_its_influence(told, which):
     turns = turns_of([(words, []) for words in told])
     which %= len(turns)
     with evomem.open(":memory:", ENCODER) as db:

@@ -63,7 +63,7 @@ def log(memory):
 # adding --------------------------------------------------------------------------------------
 
 
-def test_what_was_added_is_found_again_after_reopening(location):
+def test_an_added_turn_is_found_after_reopening(location):
     with evomem.open(location, encoder="hash") as db:
         before = db.memory("a").add("I adopted a cat called Miso.", reply="Sweet!")
     with evomem.open(location) as db:
@@ -628,7 +628,7 @@ def test_a_purge_in_a_fork_leaves_the_parent_alone(alice):
     assert ids(alice.search("cat called Miso", k=1)) == ["cat"]
 
 
-def test_what_is_not_there_cannot_be_purged(alice):
+def test_purging_an_unknown_id_raises_not_found(alice):
     with pytest.raises(NotFound):
         alice.purge("nothing")
 
@@ -730,7 +730,7 @@ def test_closing_twice_is_harmless(db):
     db.close()
 
 
-def test_what_is_kept_for_a_memory_does_not_grow_with_its_turns_or_its_writers(db):
+def test_the_engine_keeps_one_state_per_memory_and_no_unused_locks(db):
     names = [str(n) for n in range(5)]
     for number in range(4):
         for name in names:

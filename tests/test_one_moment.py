@@ -160,9 +160,7 @@ def test_a_database_reencoded_while_the_query_is_embedded_is_to_be_opened_again(
 
 @pytest.mark.parametrize("step", ["select", "lexical", "around", "records"])
 @pytest.mark.parametrize("change", ["purge", "delete", "drop", "add"])
-def test_what_happens_between_two_steps_of_a_search_is_not_seen(
-    db, other, monkeypatch, step, change
-):
+def test_a_search_does_not_see_changes_between_its_steps(db, other, monkeypatch, step, change):
     memory, theirs = db.memory("a"), other.memory("a")
     mode = {"lexical": "lexical", "records": "evolvable"}.get(step, "hybrid")
     before = _answer(memory.search("tea 3", 20, mode=mode))

@@ -93,7 +93,7 @@ def test_a_turn_that_took_another_s_place_later_leaves_it_visible_before(homes):
     assert ids(homes.at(time=YEAR[2025])) == ["rome", "ill"]
 
 
-def test_what_was_said_by_a_time_is_seen_through_forks(homes):
+def test_a_fork_can_be_read_as_of_a_time(homes):
     fork = homes.fork("what-if")
     fork.add("I lived in Pisa.", id="pisa", time=YEAR[2023])
     assert ids(fork.at(time=YEAR[2025])) == ["rome", "bergen", "pisa"]
@@ -135,7 +135,7 @@ def test_a_memory_that_is_read_again_equals_one_that_was_fed_in_order_of_time(ho
     assert homes._engine.store.verify() == []
 
 
-def test_what_was_replaced_stays_replaced_when_a_memory_is_read_again(homes):
+def test_rereading_a_memory_keeps_replaced_turns_replaced(homes):
     homes.add("I live in Turin.", id="turin", time=YEAR[2022] - timedelta(days=9), supersedes="rome")  # fmt: skip
     homes.add("I live in Stavanger.", id="stavanger", time=YEAR[2027], supersedes="oslo")
     assert homes.reread() > 0

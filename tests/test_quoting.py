@@ -70,7 +70,7 @@ def test_labels_are_on_one_line_and_hold_no_fence():
 
 
 @given(TEXTS, TEXTS)
-def test_what_is_quoted_is_taken_out_again_and_the_rest_stays(before, text):
+def test_without_quotes_removes_quotations_and_keeps_the_rest(before, text):
     before = escape(before)
     assert without_quotes(before + quote([record(text)])) == before
     assert without_quotes(quote([record(text)]) + "\nAnd now?") == "\nAnd now?"

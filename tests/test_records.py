@@ -75,7 +75,7 @@ def test_neither_source_nor_recalled_turns_reach_the_encoder():
         ("recalled", [f"t{n}" for n in range(1001)], "the limit is 1,000"),
     ],
 )
-def test_what_cannot_be_stored_is_refused_with_its_name_and_a_remedy(field, value, says):
+def test_an_invalid_field_is_refused_with_its_name_and_a_remedy(field, value, says):
     with pytest.raises(TurnError, match=says):
         Turn(**{"user": "text", field: value} if field != "user" else {"user": value})
 

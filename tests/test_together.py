@@ -101,7 +101,7 @@ def test_every_kind_of_change_is_seen(db, location):
             assert_current(db)
 
 
-def test_nothing_is_read_again_where_nothing_has_changed_and_only_what_is_new_where_it_has(db):
+def test_reading_together_again_reads_only_memories_that_changed(db):
     for n in range(20):
         db.memory("root", f"m{n}").add("coffee")
     with counted(db) as work:

@@ -3,7 +3,8 @@
     python -m benchmarks importing --chats beam_128k.jsonl.xz --megabytes 200 --encoder static:FOLDER
 
 The chats are real ones, repeated with other names until the file has the wanted size. The encoder alone
-reads the first of the same turns, 64 at a time, and stores nothing.
+reads the first of the same turns, 64 at a time, and stores nothing. Memory and the cost of a turn are
+also reported for each tenth of the import.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, cast
 
 import evomem
 from benchmarks.cost.scale_corpus import COPIES, exchange, names_of, rename
-from benchmarks.cost.scale_encoded import Recorded, peak, start_peak
+from benchmarks.cost.scale_encoded import Figures, Recorded, peak, start_peak
 from benchmarks.reporting.output import finish, positive, setting, table
 from evomem import chats
 from evomem.encoder import BatchEncoder
@@ -33,14 +34,16 @@ from evomem.state import State
 def main(argv: Sequence[str]) -> int:
     """Run the benchmark; return 0, or 2 after an error message."""
     options = _parser().parse_args(argv)
-    result: dict[str, Any] = {**setting("importing", argv), "rows": []}
+    result: dict[str, Any] = {**setting("importing", argv), "rows": [], "tenths": []}
 
     def run() -> None:
         encoder = cast(BatchEncoder, load_encoder(options.encoder))
         for megabytes in options.megabytes:
             with tempfile.TemporaryDirectory(dir=options.folder) as folder:
                 file = write_chats(Path(folder) / "chats.jsonl", options.chats, megabytes)
-                result["rows"].append(measure(encoder, file, options.alone))
+                row, tenths = measure(encoder, file, options.alone)
+            result["rows"].append(row)
+            result["tenths"].append(tenths)
         rows = [
             [name, *(f"{row[name]:,.4g}" for row in result["rows"])] for name in result["rows"][0]
         ]
@@ -49,16 +52,18 @@ def main(argv: Sequence[str]) -> int:
     return finish(result, options.out, run)
 
 
-def write_chats(path: Path, source: Path, megabytes: int) -> Path:
-    """Write conversations of a file of streams, repeated with other names; return the path.
+def write_chats(path: Path, sources: Sequence[Path], megabytes: int) -> Path:
+    """Write conversations of files of streams, repeated with other names; return the path.
 
     Args:
         path: The file to write: a conversation per line.
-        source: The streams (`*.jsonl.xz`). The first speaker is the user, the others are the assistant.
+        sources: The streams (`*.jsonl.xz`). The first speaker is the user, the others are the assistant.
         megabytes: The size at which to stop.
     """
-    with lzma.open(source, "rt", encoding="utf-8") as lines:
-        streams = [json.loads(line) for line in lines]
+    streams = []
+    for source in sources:
+        with lzma.open(source, "rt", encoding="utf-8") as lines:
+            streams += [json.loads(line) for line in lines]
     names = names_of(turn["text"] for stream in streams for turn in stream["turns"])
     written = 0
     with path.open("w", encoding="utf-8") as file:
@@ -85,8 +90,11 @@ def _conversations(streams: Sequence[Any], names: Sequence[str]) -> Iterator[str
             yield json.dumps({"id": f"{stream['id']}-{copy}", "messages": messages})
 
 
-def measure(encoder: BatchEncoder, file: Path, alone: int) -> dict[str, float]:
-    """Import a file into a new database, and read its first `alone` turns with the encoder alone."""
+def measure(encoder: BatchEncoder, file: Path, alone: int) -> tuple[Figures, list[Figures]]:
+    """Import a file into a new database, and read its first `alone` turns with the encoder alone.
+
+    Returns the figures of the import, and of each tenth of it.
+    """
     recorded = Recorded(encoder, file.parent)
     base = start_peak()
     begin = time.process_time()
@@ -94,16 +102,17 @@ def measure(encoder: BatchEncoder, file: Path, alone: int) -> dict[str, float]:
     reading = time.process_time() - begin
     reading_peak = peak()
     start_peak()
+    tenths = _Tenths(recorded, base)
     with evomem.open(file.with_name("chats.db"), recorded) as db:
         memory = db.memory("all")
         begin = time.process_time()
-        turns = memory.import_chats(talks).new
+        turns = memory.import_chats(talks, progress=tenths.note).new
         importing = time.process_time() - begin
         importing_peak = peak()
         first = [record.turn for record in memory.history(limit=alone)]
     bare = _read_alone(encoder, first)
     total = (reading + importing) / turns
-    return {
+    figures = {
         "file, MB": file.stat().st_size / 1e6,
         "messages": talks.messages,
         "turns": turns,
@@ -116,6 +125,40 @@ def measure(encoder: BatchEncoder, file: Path, alone: int) -> dict[str, float]:
         "peak memory while reading, MB": reading_peak - base,
         "peak memory while importing, MB": importing_peak - base,
     }
+    return figures, tenths.rows
+
+
+class _Tenths:
+    """The cost of each tenth of an import, and the peak of memory so far."""
+
+    def __init__(self, encoder: Recorded, base: float) -> None:
+        self.rows: list[Figures] = []
+        self._encoder, self._base = encoder, base
+        self._complete = 0
+        self._before = self._now()
+
+    def note(self, done: int, messages: int) -> None:
+        """Record a tenth, or several, when complete: `done` of so many messages are imported."""
+        turns, seconds, encoder = (
+            now - before for now, before in zip(self._now(), self._before, strict=True)
+        )
+        if not turns or done * 10 // messages == self._complete:
+            return
+        self._complete = done * 10 // messages
+        self.rows.append(
+            {
+                "turns so far": len(self._encoder.counts),
+                "CPU ms per turn": 1000 * seconds / turns,
+                "… of which the encoder": 1000 * encoder / turns,
+                "peak memory so far, MB": peak() - self._base,
+            }
+        )
+        print(json.dumps(self.rows[-1], ensure_ascii=False), flush=True)
+        self._before = self._now()
+
+    def _now(self) -> tuple[int, float, float]:
+        """Return the turns read, CPU seconds, and those of the encoder."""
+        return len(self._encoder.counts), time.process_time(), self._encoder.clock.seconds
 
 
 def _read_alone(encoder: BatchEncoder, turns: Sequence[Turn]) -> float:
@@ -132,7 +175,7 @@ def _read_alone(encoder: BatchEncoder, turns: Sequence[Turn]) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks importing", description=__doc__)
     add = parser.add_argument
-    add("--chats", type=Path, required=True, help="a file of streams (*.jsonl.xz)")
+    add("--chats", type=Path, required=True, nargs="+", help="files of streams (*.jsonl.xz)")
     add("--megabytes", type=positive, nargs="+", default=[10, 200], help="sizes of the file")
     add("--encoder", default="mini")
     add("--alone", type=positive, default=2000, help="turns that the encoder reads alone")

@@ -5,7 +5,7 @@ one forward pass per segment, segments packed by length within each history, and
 The figures are CPU seconds of the process, the best of several repeats. EvoEmbedding is a random model
 of the given sizes; the small encoder is the bundled one. The data are generated stories. For comparison,
 all-MiniLM-L6-v2, a model of the small encoder's size without memory, learns from the same texts as
-sentence-transformers trains it.
+sentence-transformers trains it, and once more with frozen tables, as the small encoder is trained.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
+from torch import nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 from benchmarks.reporting.output import finish, setting, table
@@ -31,16 +32,20 @@ from evomem.training.contrastive import Sample as MiniSample
 from evomem.training.contrastive import loss_of
 from evomem.training.evoembedding.objective import losses_of
 from evomem.training.evoembedding.samples import Answer, Sample
-from evomem.training.histories import History
+from evomem.training.histories import History, Question
 from evomem.training.stories import stories
+from evomem.training.trainer import freeze_tables
 
-QUESTIONS_PER_HISTORY = 8
+MINILM_BATCH = 16  # texts per batch, as sentence-transformers trains by default
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the benchmark; return 0, or 2 after an error message."""
     options = _parser().parse_args(argv)
-    histories = stories(options.histories, options.turns, seed=0)
+    length = options.turns * options.merge
+    histories = [
+        _merged(history, options) for history in stories(options.histories, length, seed=0)
+    ]
     result: dict[str, Any] = {
         **setting("training", argv),
         "histories": len(histories),
@@ -89,6 +94,7 @@ def _evoembedding(
 
 def _mini(options: argparse.Namespace, histories: Sequence[History]) -> list[dict[str, Any]]:
     model = weights.load(encoder.WEIGHTS)
+    freeze_tables(model)
     tokenizer = Tokenizer.from_file(str(encoder.TOKENIZER))
     tokenizer.no_padding()
     tokenizer.enable_truncation(64)
@@ -99,19 +105,19 @@ def _mini(options: argparse.Namespace, histories: Sequence[History]) -> list[dic
     samples = [
         MiniSample(
             tokens(history.turns),
-            tokens([question.text for question in history.questions[:QUESTIONS_PER_HISTORY]]),
-            [question.evidence for question in history.questions[:QUESTIONS_PER_HISTORY]],
-            [question.rivals for question in history.questions[:QUESTIONS_PER_HISTORY]],
+            tokens([question.text for question in history.questions]),
+            [question.evidence for question in history.questions],
+            [question.rivals for question in history.questions],
             history.threads,
             model.config.turns,
             torch.arange(len(history.turns) + 1.0),
         )
         for history in histories
     ]
-    group = reading.GROUP
+    tokens_per_pass = reading.PASS
 
-    def training_step(texts_per_pass: int) -> float:
-        reading.GROUP = texts_per_pass  # the number of texts that the encoder pads together
+    def training_step(limit: int) -> float:
+        reading.PASS = limit
         try:
             total = 0.0
             for sample in samples:
@@ -121,11 +127,11 @@ def _mini(options: argparse.Namespace, histories: Sequence[History]) -> list[dic
             model.zero_grad()
             return total
         finally:
-            reading.GROUP = group
+            reading.PASS = tokens_per_pass
 
     steps = {
         "alone": lambda: training_step(1),
-        f"packed, {group} texts": lambda: training_step(group),
+        f"packed, {tokens_per_pass} tokens": lambda: training_step(tokens_per_pass),
     }
     return _timed("mini", steps, options.repeats)
 
@@ -140,11 +146,11 @@ def _minilm(options: argparse.Namespace, histories: Sequence[History]) -> list[d
     def training_step() -> float:
         total = 0.0
         for history in histories:
-            questions = history.questions[:QUESTIONS_PER_HISTORY]
+            questions = history.questions
             texts = [*history.turns, *(question.text for question in questions)]
             rows = [  # batches as they come: the library does not sort texts by length in training
-                model(model.preprocess(texts[start : start + reading.GROUP]))["sentence_embedding"]
-                for start in range(0, len(texts), reading.GROUP)
+                model(model.preprocess(texts[start : start + MINILM_BATCH]))["sentence_embedding"]
+                for start in range(0, len(texts), MINILM_BATCH)
             ]
             turns, queries = torch.split(torch.cat(rows), [len(history.turns), len(questions)])
             best = torch.tensor([question.evidence[0] for question in questions])
@@ -154,8 +160,19 @@ def _minilm(options: argparse.Namespace, histories: Sequence[History]) -> list[d
         model.zero_grad()
         return total
 
-    passes = f"padded, {reading.GROUP} texts"
-    return _timed("MiniLM, sentence-transformers", {passes: training_step}, options.repeats)
+    def frozen_step() -> float:
+        embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+        for embedding in embeddings:
+            embedding.requires_grad_(False)
+        try:
+            return training_step()
+        finally:
+            for embedding in embeddings:
+                embedding.requires_grad_(True)
+
+    passes = f"padded, {MINILM_BATCH} texts"
+    steps = {passes: training_step, f"{passes}, frozen tables": frozen_step}
+    return _timed("MiniLM, sentence-transformers", steps, options.repeats)
 
 
 def _training_step(model: EvoEmbedding, batches: Sequence[Sequence[Sample]], budget: int) -> float:
@@ -192,6 +209,29 @@ def _timed(model: str, steps: dict[str, Callable[[], float]], repeats: int) -> l
     return rows
 
 
+def _merged(history: History, options: argparse.Namespace) -> History:
+    """Join every `merge` consecutive turns to one, and keep the first `questions` questions."""
+
+    def places(turns: Sequence[int]) -> tuple[int, ...]:
+        return tuple(sorted({turn // options.merge for turn in turns}))
+
+    merged = History(
+        history.id,
+        [
+            " ".join(history.turns[start : start + options.merge])
+            for start in range(0, len(history.turns), options.merge)
+        ],
+    )
+    for question in history.questions[: options.questions]:
+        evidence, rivals = places(question.evidence), places(question.rivals)
+        merged.questions.append(
+            Question(question.text, evidence, question.kind, rivals, question.answer)
+        )
+    threads = map(places, history.threads)
+    merged.threads.extend(thread for thread in threads if len(thread) > 1)
+    return merged
+
+
 def _random_model(family: str, options: argparse.Namespace) -> EvoEmbedding:
     values: dict[str, Any] = {
         "model_type": family,
@@ -226,7 +266,7 @@ def _sample(history: History) -> Sample:
         count = int(1.5 * len(text.split())) + extra
         return torch.randint(2048, (count,), generator=generator).tolist()
 
-    questions = history.questions[:QUESTIONS_PER_HISTORY]
+    questions = history.questions
     answers = [ids(q.text + q.answer, 10) for q in questions]
     return Sample(
         [ids(turn, 10) for turn in history.turns],
@@ -248,6 +288,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--capacity", type=int, default=128, help="latents in the queue (default: 128)")
     add("--histories", type=int, default=4, help="histories per step (default: 4)")
     add("--turns", type=int, default=24, help="turns per history (default: 24)")
+    add("--questions", type=int, default=8, help="questions per history, at most (default: 8)")
+    add("--merge", type=int, default=1, help="turns of a story that are joined to one (default: 1)")
     add("--pack", type=int, default=8192, help="positions per packed pass (default: 8192)")
     add("--repeats", type=int, default=3, help="repeats; the fastest counts (default: 3)")
     add("--out", type=Path, metavar="FILE", help="where to write the figures as JSON")

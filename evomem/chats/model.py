@@ -68,7 +68,7 @@ class Chats:
 
     @property
     def messages(self) -> int:
-        """The number of messages."""
+        """The number of messages; one that was divided counts as its parts."""
         return sum(file.messages for file in self.files)
 
     def __len__(self) -> int:

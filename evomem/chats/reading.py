@@ -359,7 +359,7 @@ class _Reader:
         building.messages.append(message)
         building.places.append(parsed.where)
         building.shapes[shape.name] += 1
-        self._count += 1
+        self._count += len(parts)
         if self._waiting >= MAX_WAITING:
             self._close()
 

@@ -1,6 +1,6 @@
-"""Causal attention over past and new positions: two kernels, each for one row and many.
+"""Causal attention over past and new positions: two kernels, each for rows of equal length and packed rows.
 
-Queries belong to the last T of the keys' S positions, so causality is aligned at the lower right.
+The queries are the last T of the S key positions, so the causal mask is aligned at the lower right.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ class Kernel(Protocol):
     """A way to compute attention."""
 
     def together(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attend in rows of equal length.
+        """Attend within rows of equal length.
 
         (B, heads, T, D) queries, (B, kv_heads, S, D) keys and values -> (B, T, heads, D).
         """
         ...
 
     def packed(self, q: Tensor, k: Tensor, v: Tensor, rows: Packing) -> Tensor:
-        """Attend in concatenated rows.
+        """Attend within concatenated rows.
 
         (1, heads, sum of T, D) queries, (1, kv_heads, sum of S, D) keys and values -> (1, sum of T,
         heads, D).

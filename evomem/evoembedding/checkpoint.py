@@ -1,4 +1,4 @@
-"""Load a published EvoEmbedding checkpoint: strictly, safely, in the requested precision."""
+"""Loads published EvoEmbedding checkpoints in a given precision; unknown or damaged content is refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from evomem.evoembedding.tokens import SpecialIds, Tokens
 from evomem.state import Dtype, Spec
 
 FORMAT = "evoembedding-1: turns by template, chunks of 16 turns or 2048 tokens"
-"""Part of the fingerprint: change it with anything that changes ids, chunks or arithmetic."""
+"""Part of the fingerprint. Change it whenever token ids, chunks or the arithmetic change."""
 
 BASE = "model.base_model.model."  # PEFT wraps the causal LM, hence `model.base_model.model.model.`
 EMB = "emb_model."
@@ -47,8 +47,8 @@ class Checkpoint:
         """Load the frozen embedding model that native mode uses (see "Native mode").
 
         Raises:
-            CheckpointError: It is absent, or has fewer ids than the base's tokenizer, as with
-                Qwen3.5 bases (see "Native mode").
+            CheckpointError: It is missing, or has fewer ids than the base's tokenizer, as with
+                Qwen3.5 bases.
         """
         names = {name: _emb_name(name) for name in self.weights.shapes if name.startswith(EMB)}
         names = {stored: name for stored, name in names.items() if name != "lm_head.weight"}
@@ -87,10 +87,11 @@ def load_checkpoint(
         device: Such as `"cuda:1"`; by default CUDA if there is one, else the CPU.
         dtype: `"float32"`, `"bfloat16"` or `"float16"`; by default bfloat16 on CUDA, float32 on the
             CPU. All weights are cast to it.
-        special_ids: Overrides what is derived from the tokenizer (see "Special ids").
+        special_ids: Ids that replace those derived from the tokenizer (see "Special ids").
 
     Raises:
-        CheckpointError: Something is missing, superfluous, misshapen, damaged or pickled.
+        CheckpointError: A file or weight is missing, unexpected, of the wrong shape, damaged or
+            pickled.
         EncoderError: The device or the dtype cannot be used.
     """
     where, precision = placement(device, dtype)
@@ -140,7 +141,7 @@ def load_checkpoint(
 
 
 def _name(source: str, base: str | None) -> str:
-    """Return the argument of `load_encoder` that loads this again from any working directory."""
+    """Return the argument of `load_encoder` that loads the same checkpoint from any working directory."""
 
     def absolute(place: str) -> str:
         folder = Path(place).expanduser()
@@ -176,7 +177,7 @@ def load_tokens(
     Raises:
         CheckpointError: It cannot be loaded, or yields ids that the base does not have.
     """
-    # Imported here: it takes seconds, and training and tests build models without a tokenizer.
+    # Imported here because it takes seconds, and training and tests build models without a tokenizer.
     from transformers import AutoTokenizer
 
     try:
@@ -192,14 +193,14 @@ def load_tokens(
     largest = max(special.largest, len(tokenizer) - 1)
     if largest >= vocab_size:
         raise CheckpointError(
-            f"the tokenizer or special_ids give the id {largest}, the base knows {vocab_size}; "
+            f"the tokenizer or special_ids contain the id {largest}, but the base has {vocab_size} ids; "
             "pass base= with the tokenizer this checkpoint was trained with, or other special_ids="
         )
     return Tokens(tokenizer, special)
 
 
 def _vocabulary(folder: Path) -> bytes:
-    """Return the tokenizer's file, or the files it is built from if it has none."""
+    """Return the digests of the tokenizer's file, or of the files that it is built from."""
     paths = [folder / "tokenizer.json"]
     if not paths[0].is_file():
         paths = [folder / "vocab.json", folder / "merges.txt"]
@@ -207,7 +208,7 @@ def _vocabulary(folder: Path) -> bytes:
 
 
 def _model_name(stored: str) -> str:
-    """Return our name of a stored weight: the base lives under `decoder.`, all else as it is."""
+    """Return the name in `EvoEmbedding` of a stored weight: the base's begin with `decoder.`, others are unchanged."""
     if stored.startswith(BASE + "model."):
         return "decoder." + stored.removeprefix(BASE + "model.")
     return stored.removeprefix(BASE) if stored == BASE + "lm_head.weight" else stored

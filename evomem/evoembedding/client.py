@@ -1,6 +1,6 @@
-"""A client with the reference's interface: the same calls on whole conversations, the same numbers.
+"""A client with the interface of the reference: the same calls on whole conversations give the same numbers.
 
-It has both protocols, and behaves alike: turns are paired by position, special-token strings in
+It supports both protocols. As in the reference, turns are paired by position, special-token strings in
 contents are interpreted, and every call reads the whole conversation. For a conversation
 that grows, use a memory (`evomem.open`) or `EvoEmbeddingEncoder`, which read each turn once.
 """
@@ -56,7 +56,7 @@ class EvoEmbeddingClient:
         dtype: str | None = None,
         special_ids: Mapping[str, Any] | SpecialIds | None = None,
     ) -> None:
-        """Load a checkpoint; see `load_checkpoint`. `tokenizer_name` is the reference's `base`.
+        """Load a checkpoint; see `load_checkpoint`. `tokenizer_name` is the reference's name for `base`.
 
         Raises:
             CheckpointError: It cannot be loaded.
@@ -91,7 +91,7 @@ class EvoEmbeddingClient:
     def encode_texts_with_memory(
         self, texts: Sequence[str], history_turns: Sequence[str] | None = None, native: bool = False
     ) -> Vectors:
-        """Embed `texts` after the memory of `history_turns`; strings are used as they are.
+        """Embed `texts` after the memory of `history_turns`; no text is formatted or stripped.
 
         Returns:
             `(texts, E)` float32, unit rows.
@@ -132,7 +132,7 @@ class EvoEmbeddingClient:
         return np.stack([*rows, self.reader.embed(state, [asked])[0]])
 
     def generate_retrieve_idx(self, messages: Sequence[Message], native: bool = False) -> Ranking:
-        """Rank the history's turns for the query (protocol R); all empty without a history."""
+        """Rank the history's turns for the query (protocol R); all arrays are empty without a history."""
         *turns, query = self.encode_for_retrieval(messages, native=native)
         cosines = np.array([turn @ query for turn in turns], np.float32)
         scores = cosines / np.float32(TEMPERATURE)
@@ -155,7 +155,7 @@ class EvoEmbeddingClient:
 
         Args:
             message: A conversation; the last message is the query.
-            rag_sentence_num: How many turns to return, at most.
+            rag_sentence_num: Maximum number of turns to return.
             native: Use the frozen embedding model, without memory.
             _sorted: Return them in conversation order instead of best first.
         """
@@ -187,7 +187,7 @@ class EvoEmbeddingClient:
         return (ranked, order) if return_indices else ranked
 
     def generate(self, messages: Sequence[Message], max_new_tokens: int = 256) -> list[int]:
-        """Answer with the queue inserted into the last segment (see "Generation"): new ids only.
+        """Generate an answer with the queue in the last segment (see "Generation"); return the new ids only.
 
         Raises:
             CheckpointError: The checkpoint lacks the output head that its base needs.
@@ -198,7 +198,7 @@ class EvoEmbeddingClient:
         return self.reader.generate(state, last, max_new_tokens, self._stop)
 
     def generate_raw(self, messages: Sequence[Message], max_new_tokens: int = 256) -> list[int]:
-        """Answer by the plain base on the plain conversation: ids of prompt and answer.
+        """Generate an answer with the base alone, without memory; return the ids of prompt and answer.
 
         Raises:
             CheckpointError: The checkpoint lacks the output head that its base needs.
@@ -212,7 +212,7 @@ class EvoEmbeddingClient:
         return self.tokens.decode(self.generate(message))
 
     def send_message_raw(self, message: Sequence[Message]) -> str:
-        """Return the answer's text of `generate_raw`."""
+        """Return the text of the answer of `generate_raw`."""
         return self.tokens.decode(self.generate_raw(message)[len(self.tokens.chat(message)) :])
 
     @property

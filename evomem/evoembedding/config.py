@@ -1,7 +1,7 @@
-"""What `config.json` of a checkpoint and of its base says, read strictly and kept small.
+"""The configurations of a checkpoint and of its base, read from `config.json`.
 
-Unknown keys are ignored: published files hold many that do not change what is computed. A value
-that would change it in a way this package does not implement is refused (see "Configuration").
+Unknown keys are ignored: published files contain many that do not affect the computation. A value
+that would affect it in a way this package does not implement is refused (see "Configuration").
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LayerType = Literal["full_attention", "linear_attention"]
 FULL: LayerType = "full_attention"
 LINEAR: LayerType = "linear_attention"
 FAMILIES = {"qwen3": "qwen3", "qwen3_5": "qwen3_5", "qwen3_5_text": "qwen3_5"}
-HEAD_DIM = {"qwen3": 128, "qwen3_5": 256}  # where the key is left out, as in the published classes
+HEAD_DIM = {"qwen3": 128, "qwen3_5": 256}  # default without the key, as in the published classes
 ROTARY_FACTOR = {"qwen3": 1.0, "qwen3_5": 0.25}
 
 
@@ -27,11 +27,11 @@ class CheckpointConfig:
     """The memory's own settings (see "Configuration")."""
 
     base: str
-    """Where the base's configuration and tokenizer live; may name a place that does not exist."""
+    """Folder or hub id of the base's configuration and tokenizer; it may not exist."""
     num_latents: int
-    """M, latents that a turn leaves behind."""
+    """M, the number of latents that each turn appends."""
     capacity: int
-    """Latents in the queue."""
+    """Maximum number of latents in the queue."""
     lora_r: int
     lora_alpha: float
     local_files_only: bool
@@ -46,7 +46,7 @@ class CheckpointConfig:
         """Read `config.json` in `folder`.
 
         Raises:
-            CheckpointError: It is absent, not JSON, of another model, or a value is unusable.
+            CheckpointError: It is missing, is not JSON, describes another model, or has an invalid value.
         """
         fields = Fields.read(folder)
         kind = fields.values.get("model_type", "EvoRAG")
@@ -106,10 +106,10 @@ class DecoderConfig:
 
     @classmethod
     def read(cls, folder: Path) -> DecoderConfig:
-        """Read `config.json` in `folder`; of a composite model its `text_config`.
+        """Read `config.json` in `folder`, or its `text_config` if the model is composite.
 
         Raises:
-            CheckpointError: It is absent, not JSON, or asks for something that is not implemented.
+            CheckpointError: It is missing, is not JSON, or requires something that is not implemented.
         """
         return cls.parse(Fields.read(folder))
 
@@ -160,16 +160,16 @@ class DecoderConfig:
 
 
 def qwen3_embedding_config(shapes: Mapping[str, Sequence[int]]) -> DecoderConfig:
-    """Return the configuration of the frozen embedding model, told from its weights' shapes.
+    """Return the configuration of the frozen embedding model, inferred from the shapes of its weights.
 
-    Shapes say everything but the constants of attention and norm, which are those published for
-    Qwen3-Embedding-0.6B (the reference names no other).
+    The constants of attention and norms cannot be inferred; they are those published for
+    Qwen3-Embedding-0.6B, the only model that the reference names.
 
     Args:
         shapes: Shape of every weight, by names such as `layers.0.self_attn.q_norm.weight`.
 
     Raises:
-        CheckpointError: A weight that tells the shape is missing.
+        CheckpointError: A weight whose shape is needed is missing.
     """
     try:
         vocab_size, hidden_size = shapes["embed_tokens.weight"]
@@ -192,7 +192,7 @@ def qwen3_embedding_config(shapes: Mapping[str, Sequence[int]]) -> DecoderConfig
         )
     except (KeyError, ValueError) as error:
         raise CheckpointError(
-            f"the checkpoint's emb_model weights do not tell its shape ({error}); "
+            f"the embedding model's shape cannot be inferred from the checkpoint's weights ({error}); "
             "pass emb= with the folder of its config.json, or do not use native mode"
         ) from error
 

@@ -1,10 +1,9 @@
-"""The Qwen3 and Qwen3.5 text decoders, with two adapters and a cache that is a value.
+"""The Qwen3 and Qwen3.5 text decoders, with two adapters and an immutable cache.
 
-Why our own, and not transformers' classes: streaming rests on continuing from a cached prefix, and
-whether a library's cache may be continued by several tokens depends on its version (transformers
-5.2 silently drops the recurrent state of a Qwen3.5 layer there). Here a cache is
-an immutable value and extending it is the only operation. transformers stays the oracle: tests hold
-both decoders to its classes.
+The classes of transformers are not used: streaming continues from a cached prefix, and whether their
+caches can be continued by several tokens depends on the version (transformers 5.2 silently drops the
+recurrent state of a Qwen3.5 layer). Here a cache is immutable, and extending it returns a new one.
+Tests compare both decoders with the classes of transformers.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ from evomem.evoembedding.norms import RMSNorm
 from evomem.evoembedding.packing import Packing
 
 PREFILL = 4096
-"""Positions of one pass. A usual chunk fits (512 + 2048 + 256); a book-length turn is read in
-pieces, so that the mask and the activations stay small."""
+"""Maximum positions of one pass. An ordinary chunk fits (512 + 2048 + 256). A very long turn is read in
+pieces, which limits the size of the mask and the activations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """Everything that later positions need of earlier ones. A value: extending makes a new one."""
+    """Everything that later positions need from earlier ones. Immutable: extending it returns a new cache."""
 
     layers: tuple[LayerCache, ...]
     length: int
@@ -47,12 +46,12 @@ class Cache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that keeping it costs."""
+        """Size in bytes."""
         return sum(layer.nbytes for layer in self.layers)
 
 
 class Decoder(nn.Module):
-    """Embeddings in, hidden states after the final norm out (see "Decoder")."""
+    """Maps input embeddings to hidden states after the final norm (see "Decoder")."""
 
     def __init__(self, config: DecoderConfig, lora: Lora | None = None) -> None:
         super().__init__()
@@ -64,7 +63,7 @@ class Decoder(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config)
         self.kernel: Kernel = SDPA
         self.recompute = False
-        """Whether training keeps no layer's activations and computes them again for gradients."""
+        """Whether training discards the activations of layers and recomputes them for gradients."""
 
     def forward(
         self, embeds: Tensor, cache: Cache | None = None, adapter: Adapter | None = None
@@ -73,8 +72,8 @@ class Decoder(nn.Module):
 
         Args:
             embeds: Input embeddings, `(B, T, H)`, T at least 1.
-            cache: What came before, of B rows; None for nothing. Never changed.
-            adapter: Which adapter is added to the linears; None for the plain base.
+            cache: The cache of earlier positions, of B rows, which is not modified; None if there are none.
+            adapter: The adapter of the linear layers; None for the base alone.
 
         Returns:
             Hidden states after the final norm, `(B, T, H)`, and the extended cache.
@@ -104,12 +103,12 @@ class Decoder(nn.Module):
 
         Args:
             rows: Input embeddings of each, `(T, H)`, T at least 1.
-            pasts: What came before each.
+            pasts: The cache of the earlier positions of each row; None if there are none.
             adapter: As in `forward`.
-            keep: Whether the extended caches are wanted.
+            keep: Whether to return the extended caches.
 
         Returns:
-            Hidden states after the final norm, `(T, H)` of each, and the caches, none without `keep`.
+            Hidden states after the final norm, `(T, H)` of each, and the caches; no caches without `keep`.
         """
         if len(rows) == 1:
             [row], [past] = rows, pasts
@@ -125,9 +124,11 @@ class Decoder(nn.Module):
         for i, layer in enumerate(self.layers):
             x, after = layer(x, [past.layers[i] if past else None for past in pasts], run)
             if keep:
-                layers_of.append([each.own() for each in after])
-        layers = zip(*layers_of, strict=True)
-        caches = [Cache(*each) for each in zip(layers, packing.totals, strict=keep)]
+                layers_of.append([layer_cache.own() for layer_cache in after])
+        rows_of = zip(*layers_of, strict=True)
+        caches = [
+            Cache(layers, total) for layers, total in zip(rows_of, packing.totals, strict=keep)
+        ]
         return list(self.norm(x)[0].split(packing.new)), caches
 
     def _pass(
@@ -155,8 +156,8 @@ class Decoder(nn.Module):
     def _rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosine and sine of positions `(T,)`, each `(T, rotary_dim / 2)` float32."""
         dim = self.config.rotary_dim
-        # Powers in float32 on the CPU, whatever the device: a pow that differs in the last bit
-        # would turn position 2000 noticeably further.
+        # Powers are computed in float32 on the CPU for every device: a difference in the last bit of a
+        # power would noticeably change the rotation of position 2000.
         powers = torch.arange(0, dim, 2, dtype=torch.float32) / dim
         steps = (1.0 / self.config.rope_theta**powers).to(positions.device)
         angles = positions.float()[:, None] * steps

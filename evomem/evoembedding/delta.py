@@ -8,8 +8,8 @@ Written out over a block that starts from S0, with G the running sum of g inside
 
     u_i + sum_{j<i} beta_i exp(G_i - G_j) (k_i . k_j) u_j  =  beta_i (v_i - exp(G_i) S0^T k_i)
 
-which is one triangular system a block. Its two right-hand sides do not depend on S0 and are solved
-for all blocks at once; only the cheap remainder runs block after block.
+which is one triangular system per block. Its two right-hand sides do not depend on S0, so all blocks are
+solved at once; only the inexpensive remainder runs block by block.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ class DeltaCache:
     matrices: Tensor
 
     def expand(self, rows: int) -> DeltaCache:
-        """Show one row as many, without copying."""
+        """Return this cache of one row as one of `rows` rows, without copying."""
         return DeltaCache(self.inputs.expand(rows, -1, -1), self.matrices.expand(rows, -1, -1, -1))
 
     def own(self) -> DeltaCache:
-        """Return it with memory of its own: a packed row's cache is a part of the whole pass."""
+        """Return a copy: the cache of a packed row is a view of the tensors of the whole pass."""
         return DeltaCache(self.inputs.clone(), self.matrices.clone())
 
     @property
     def nbytes(self) -> int:
-        """Bytes that keeping it costs."""
+        """Size in bytes."""
         return self.inputs.nbytes + self.matrices.nbytes
 
 
@@ -79,7 +79,7 @@ class DeltaAttention(nn.Module):
     ) -> tuple[Tensor, DeltaCache | list[DeltaCache]]:
         """Mix x `(B, T, H)` with the past; return `(B, T, H)` and the cache.
 
-        Of packed rows, with x `(1, sum of T, H)`, there is a past and a cache for each.
+        For packed rows, x is `(1, sum of T, H)`, and `past` and the caches are lists with one entry per row.
         """
         if rows is None:
             assert not isinstance(past, list)
@@ -87,10 +87,10 @@ class DeltaAttention(nn.Module):
         assert isinstance(past, list)
         wide = rows.side_by_side(x)
         nothing = self._nothing(wide[:1])
-        every = [cache or nothing for cache in past]
+        caches = [cache or nothing for cache in past]
         before = DeltaCache(
-            torch.cat([cache.inputs for cache in every]),
-            torch.cat([cache.matrices for cache in every]),
+            torch.cat([cache.inputs for cache in caches]),
+            torch.cat([cache.matrices for cache in caches]),
         )
         out, after = self._mix(wide, before, rows)
         ends = zip(torch.split(after.inputs, 1), torch.split(after.matrices, 1), strict=True)
@@ -106,7 +106,7 @@ class DeltaAttention(nn.Module):
         length = self.shape.kernel - 1
         if rows is None:
             last = inputs[:, :, inputs.shape[2] - length :]
-        else:  # what pads a row decays nothing and writes nothing
+        else:  # padding neither decays nor writes
             g, beta = (values * rows.real[..., None] for values in (g, beta))
             ends = torch.tensor(rows.new, device=x.device)[:, None] + torch.arange(
                 length, device=x.device
@@ -149,14 +149,14 @@ def delta_rule(
         v: Values, `(B, heads, T, V)` float32.
         g: Logarithm of the decay, `(B, heads, T)` float32, at most 0.
         beta: Write strength, `(B, heads, T)` float32, in (0, 1).
-        state: What came before, `(B, heads, K, V)` float32; left as it is.
+        state: The state before these positions, `(B, heads, K, V)` float32; not modified.
 
     Returns:
         Outputs `(B, heads, T, V)` and the new state.
     """
     length = q.shape[2]
     size = min(BLOCK, length)
-    # Padding writes nothing (beta 0) and decays nothing (g 0): the final state is untouched by it.
+    # Padding neither writes (beta 0) nor decays (g 0), so it does not affect the final state.
     pad = -length % size
     q, k, v = (torch.unflatten(F.pad(x, (0, 0, 0, pad)), 2, (-1, size)) for x in (q, k, v))
     g, beta = (torch.unflatten(F.pad(x, (0, pad)), 2, (-1, size)) for x in (g, beta))

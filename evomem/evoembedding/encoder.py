@@ -18,8 +18,8 @@ from evomem.state import Reading, Spec, State, Vectors
 class EvoEmbeddingEncoder:
     """Embeds each turn after the queue before it, and each query after the newest queue.
 
-    Contents are defused: a special-token string in them is plain text. Any split of the turns over
-    calls gives the same readings within 1e-5 in float32; in 16 bit the order of additions matters.
+    Special-token strings in contents are read as plain text. Readings do not depend on how turns are
+    divided among calls, up to 1e-5 in float32; in 16 bits, the order of additions matters more.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class EvoEmbeddingEncoder:
         loaded.tokens.check_turnwise()
         self.reader = Reader(loaded.model, loaded.spec, cache_bytes)
         self._tokens = loaded.tokens
-        # The chunk rule needs the lengths of the open chunk's turns at every step: 16 of them.
+        # Every step needs the lengths of the turns in the open chunk, up to 16.
         self._segment = lru_cache(maxsize=16384)(self._tokenise)
 
     @property
@@ -57,17 +57,17 @@ class EvoEmbeddingEncoder:
         return self.read_batch([(state, turns)])[0]
 
     def embed_queries(self, state: State[Turn], queries: Sequence[str]) -> Vectors:
-        """See `Encoder.embed_queries`; the reference's instruction is put before each query."""
+        """See `Encoder.embed_queries`; the instruction of the reference precedes each query."""
         return self.embed_batch([(state, queries)])[0]
 
     @property
     def batch_tokens(self) -> int:
-        """See `BatchEncoder.batch_tokens`: of a GPU, what fills it."""
+        """See `BatchEncoder.batch_tokens`; more on a GPU, to use all of it."""
         return PASS_TOKENS if self.reader.model.device.type == "cuda" else PASS_TOKENS // 4
 
     @property
     def parallel(self) -> bool:
-        """See `BatchEncoder.parallel`: one pass is to fill the device."""
+        """See `BatchEncoder.parallel`: a single pass uses the whole device."""
         return False
 
     def measure(self, turn: Turn) -> int:
@@ -94,7 +94,7 @@ class EvoEmbeddingEncoder:
         )
 
     def generate(self, state: State[Turn], question: str, limit: int) -> str:
-        """See `Generator.generate`: the plain base answers, with the queue in the question's prompt.
+        """See `Generator.generate`: the base alone answers, with the queue in the prompt of the question.
 
         Raises:
             CheckpointError: The checkpoint lacks the output head that its base needs.

@@ -1,6 +1,6 @@
-"""Values out of a `config.json`, each checked when it is taken out.
+"""The values of a `config.json`, checked when they are read.
 
-Every method raises `CheckpointError` with the file, the key, and the expected and actual values.
+Every method raises `CheckpointError` that names the file, the key, and the expected and actual values.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from evomem.errors import CheckpointError
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """A JSON object, and its place, for messages."""
+    """A JSON object, and its location for error messages."""
 
     values: dict[str, Any]
     where: str
@@ -58,7 +58,7 @@ class Fields:
         return float(value)
 
     def refuse_unless(self, name: str, allowed: tuple[object, ...]) -> None:
-        """Accept `name` only if it is absent or one of `allowed`."""
+        """Raise an error unless `name` is absent or its value is one of `allowed`."""
         value = self.values.get(name)
         if value is not None and value not in allowed:
             raise self.error(
@@ -66,6 +66,6 @@ class Fields:
             )
 
     def error(self, name: str, expected: str, remedy: str) -> CheckpointError:
-        """Return the error that says what `name` should have been, and what to do."""
+        """Return an error with the expected and actual values of `name`, and the remedy."""
         value = repr(self.values[name]) if name in self.values else "nothing"
         return CheckpointError(f"{self.where}: {name} must be {expected}, got {value}; {remedy}")

@@ -1,4 +1,4 @@
-"""Where a checkpoint's files are, and how its weights are read: safetensors only, lazily."""
+"""Locates the files of a checkpoint and reads its weights: safetensors only, one tensor at a time."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ INDEX = "model.safetensors.index.json"
 
 
 def resolve(source: str, *, weights: bool, remedy: str, local_only: bool = False) -> Path:
-    """Return the folder that `source` names, downloading a hub model's files if need be.
+    """Return the folder that `source` names; files of a hub model are downloaded if necessary.
 
-    Only safetensors (where `weights` are wanted), configuration and tokenizer files are fetched:
-    nothing that could run code.
+    Only safetensors (with `weights`), configuration and tokenizer files are downloaded, since other
+    files could run code.
 
     Raises:
-        CheckpointError: It is neither a folder nor to be had from the hub; ends with `remedy`.
+        CheckpointError: It is neither a folder nor a model on the hub. The message ends with `remedy`.
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
@@ -35,7 +35,7 @@ def resolve(source: str, *, weights: bool, remedy: str, local_only: bool = False
     patterns = [*TEXT_FILES, *(["*.safetensors"] if weights else [])]
     try:
         return Path(snapshot_download(source, allow_patterns=patterns, local_files_only=local_only))
-    except Exception as error:  # the hub client lets its transport's own errors through
+    except Exception as error:  # the hub client does not wrap the errors of its HTTP library
         raise CheckpointError(
             f"{source!r} is neither a folder here nor a model that the hub gives "
             f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}); {remedy}"
@@ -43,14 +43,14 @@ def resolve(source: str, *, weights: bool, remedy: str, local_only: bool = False
 
 
 class Weights:
-    """The tensors of a folder, in one file or sharded, by name. Opened only while being read."""
+    """The tensors of a folder by name, in one file or in shards. Files are open only while being read."""
 
     def __init__(self, folder: Path) -> None:
         """List the tensors.
 
         Raises:
-            CheckpointError: There are none, a file is damaged, a shard is missing, the index
-                disagrees with the shards, or weights are in a type that is not supported.
+            CheckpointError: There are none, a file is damaged, a shard is missing, the index does not
+                match the shards, or weights have an unsupported type.
         """
         self.folder = folder
         self.shapes: dict[str, tuple[int, ...]] = {}
@@ -100,19 +100,19 @@ def fill(
     device: torch.device,
     dtype: torch.dtype,
 ) -> dict[str, str]:
-    """Give `module` its weights, one tensor at a time.
+    """Load the weights of `module`, one tensor at a time.
 
     Args:
-        module: Made on the meta device: shapes without storage.
-        names: Stored name to the module's name, for all that should be there.
-        weights: What is stored.
-        device: Where to put them.
-        dtype: What to cast them to.
+        module: A module on the meta device.
+        names: Stored name → name in the module, for all weights.
+        weights: The stored weights.
+        device: The device of the loaded weights.
+        dtype: The dtype of the loaded weights.
 
     Returns:
-        Stored name to a digest of up to 64 KiB of the tensor: values spread evenly over it, so that
-        another training run is distinguished without hashing gigabytes. A change that spares all of
-        them goes unnoticed.
+        Stored name → digest of up to 64 KiB of the tensor: a sample of evenly spaced values, which
+        distinguishes training runs without hashing gigabytes. A change outside the sample is not
+        noticed.
 
     Raises:
         CheckpointError: Names or shapes differ, or a value does not fit `dtype`.
@@ -172,7 +172,7 @@ def _sample(tensor: Tensor) -> str:
 
 
 def _indexed(folder: Path) -> dict[str, Path]:
-    """Return the shard of every tensor that the index names; empty without an index."""
+    """Return the shard of every tensor in the index; empty without an index."""
     index = folder / INDEX
     if not index.is_file():
         return {}

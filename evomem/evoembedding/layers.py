@@ -1,7 +1,7 @@
-"""The layers of the decoders: adapted linears, full attention, the MLP, and how they are stacked.
+"""The layers of the decoders: linear layers with adapters, full attention, the MLP, and a whole layer.
 
-Parameters carry the names of the published checkpoints. Shapes: B rows, T new positions, S
-positions in all, H hidden, D head. Rotation is float32 whatever the weights are.
+Parameters have the names of the published checkpoints. Shapes: B rows, T new positions, S
+positions in all, H hidden, D head. Rotation is computed in float32 for weights of every dtype.
 """
 
 from __future__ import annotations
@@ -32,42 +32,42 @@ class AttentionCache:
     values: Tensor
 
     def expand(self, rows: int) -> AttentionCache:
-        """Show one row as many, without copying."""
+        """Return this cache of one row as one of `rows` rows, without copying."""
         return AttentionCache(
             self.keys.expand(rows, -1, -1, -1), self.values.expand(rows, -1, -1, -1)
         )
 
     def own(self) -> AttentionCache:
-        """Return it with memory of its own: a packed row's cache is a part of the whole pass."""
+        """Return a copy: the cache of a packed row is a view of the tensors of the whole pass."""
         return AttentionCache(self.keys.clone(), self.values.clone())
 
     @property
     def nbytes(self) -> int:
-        """Bytes that keeping it costs."""
+        """Size in bytes."""
         return self.keys.nbytes + self.values.nbytes
 
 
 LayerCache = AttentionCache | DeltaCache
 Past = Any
-"""What came before in a layer: its cache, None, or a list of these, one for each packed row."""
+"""The earlier positions of a layer: its cache or None; a list of these for packed rows."""
 After = LayerCache | list[LayerCache]
 
 
 class Pass(NamedTuple):
-    """What all layers share in one forward pass."""
+    """The arguments that all layers share in one forward pass."""
 
     adapter: Adapter | None
     cos: Tensor  # (T, rotary_dim / 2) float32
     sin: Tensor
     kernel: Kernel
     rows: Packing | None = None
-    """Where rows lie if many are packed; then `past` and caches are lists with one for each row."""
+    """The layout of packed rows; `past` and the caches are then lists with one entry per row."""
 
 
 class AdaptedLinear(nn.Module):
-    """`W x + scale B (A x)` with the pair (A, B) of the adapter asked for, or none.
+    """`W x + scale B (A x)` with the pair (A, B) of the given adapter, or `W x` without one.
 
-    Left unmerged: both adapters share W, and merging would round differently in 16 bit.
+    Adapters are not merged into W: both share it, and merging would round differently in 16 bits.
     """
 
     def __init__(self, inputs: int, outputs: int, rank: int, scale: float) -> None:
@@ -87,10 +87,10 @@ class AdaptedLinear(nn.Module):
 
 
 class PlainLinear(nn.Linear):
-    """A linear without adapters that may be called like one with."""
+    """A linear layer without adapters, with the interface of `AdaptedLinear`."""
 
     def forward(self, x: Tensor, adapter: Adapter | None = None) -> Tensor:
-        """Map the last dimension; `adapter` changes nothing."""
+        """Map the last dimension; `adapter` is ignored."""
         return super().forward(x)
 
 
@@ -109,7 +109,7 @@ def _linear(inputs: int, outputs: int, lora: Lora | None) -> AdaptedLinear | Pla
 
 
 class Attention(nn.Module):
-    """Grouped-query attention with normed queries and keys; gated in Qwen3.5."""
+    """Grouped-query attention with normalised queries and keys; gated in Qwen3.5."""
 
     def __init__(self, config: DecoderConfig, lora: Lora | None) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, past: Past, run: Pass) -> tuple[Tensor, After]:
         """Attend from x `(B, T, H)` to the past and to x; return `(B, T, H)` and the cache."""
         q, gate = self.q_proj(x, run.adapter), None
-        if self.gated:  # a head's query and its gate lie side by side
+        if self.gated:  # the query and the gate of a head are adjacent
             q, gate = q.unflatten(-1, (-1, 2, self.head_dim)).unbind(-2)  # (B, T, heads, D)
         else:
             q = q.unflatten(-1, (-1, self.head_dim))
@@ -141,11 +141,14 @@ class Attention(nn.Module):
                 k, v = torch.cat([past.keys, k], 2), torch.cat([past.values, v], 2)
             out, after = run.kernel.together(q, k, v), AttentionCache(k, v)  # (B, T, heads, D)
         else:
-            k = _behind([each and each.keys for each in past], k, run.rows)
-            v = _behind([each and each.values for each in past], v, run.rows)
+            k = _behind([cache and cache.keys for cache in past], k, run.rows)
+            v = _behind([cache and cache.values for cache in past], v, run.rows)
             out = run.kernel.packed(q, k, v, run.rows)
-            parts = zip(*(torch.split(each, run.rows.totals, 2) for each in (k, v)), strict=True)
-            after = [AttentionCache(*part) for part in parts]
+            keys_of, values_of = (torch.split(packed, run.rows.totals, 2) for packed in (k, v))
+            after = [
+                AttentionCache(keys, values)
+                for keys, values in zip(keys_of, values_of, strict=True)
+            ]
         if gate is not None:
             out = out * gate.sigmoid()
         return self.o_proj(out.flatten(2), run.adapter), after
@@ -169,7 +172,7 @@ class MLP(nn.Module):
 
 
 class Layer(nn.Module):
-    """Mix positions, then transform each; both after a norm and added to the stream."""
+    """Attention, then an MLP; each has a norm before it and a residual connection around it."""
 
     def __init__(self, config: DecoderConfig, linear: bool, lora: Lora | None) -> None:
         super().__init__()
@@ -195,13 +198,13 @@ class Layer(nn.Module):
 
 
 def _behind(pasts: Sequence[Tensor | None], new: Tensor, rows: Packing) -> Tensor:
-    """Put every row's new keys or values, packed in `new`, after its old ones."""
+    """Append the new keys or values of each row, packed in `new`, to its earlier ones."""
     pairs = zip(pasts, torch.split(new, rows.new, 2), strict=True)
     return torch.cat([part for pair in pairs for part in pair if part is not None], 2)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate pairs of dimensions that lie half a rotary width apart; leave the others."""
+    """Rotate pairs of dimensions that are half a rotary width apart; the others are unchanged."""
     half = cos.shape[-1]
     turned, unrotated = x[..., : 2 * half].float(), x[..., 2 * half :]
     left, right = turned[..., :half], turned[..., half:]

@@ -1,7 +1,7 @@
 """The EvoEmbedding model: one decoder that writes latents with one adapter and reads with another.
 
-All methods are functions of their arguments and differentiable; nothing is remembered. Who streams
-(`reader`) and who trains decides about gradients and caches. Shapes: M latents a turn, H hidden, E
+All methods are differentiable functions of their arguments and keep no state. Callers, such as `reader`
+and training, decide about gradients and caches. Shapes: M latents per turn, H hidden, E
 embedding; ids are sequences of token ids.
 """
 
@@ -23,11 +23,11 @@ from evomem.evoembedding.packing import passes
 Ids = Sequence[int]
 
 INSERT_AT = 3
-"""Tokens of the prompt (`<|im_start|>user\\n`) before the queue (see "Generation")."""
+"""Number of tokens of the prompt (`<|im_start|>user\\n`) before the queue (see "Generation")."""
 
 
 class EvoEmbedding(nn.Module):
-    """The module whose parameters a checkpoint holds (see "Checkpoint")."""
+    """The module with the parameters of a checkpoint (see "Checkpoint")."""
 
     def __init__(self, config: CheckpointConfig, decoder: DecoderConfig, dim: int) -> None:
         super().__init__()
@@ -39,16 +39,16 @@ class EvoEmbedding(nn.Module):
         self.latent_to_mem = nn.Sequential(nn.Linear(size, size), nn.ReLU())
         self.mem_to_latent = nn.Sequential(nn.Linear(size, size))
         self.mem_to_emb = nn.Sequential(nn.Linear(size, dim), nn.ReLU(), nn.Linear(dim, dim))
-        self.lm_head: nn.Linear | None = None  # None: the embedding matrix, where bases tie them
+        self.lm_head: nn.Linear | None = None  # None: tied to the embedding matrix, or absent
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.memory_queries.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the weights are."""
+        """The dtype of the weights."""
         return self.memory_queries.dtype
 
     def embed_ids(self, ids: Ids) -> Tensor:
@@ -59,12 +59,12 @@ class EvoEmbedding(nn.Module):
     def evolve(
         self, turns: Sequence[Ids], queue: Tensor, cache: Cache | None = None
     ) -> tuple[Tensor, Cache]:
-        """Read turns of one chunk: each is followed by the memory queries (see "Chunks").
+        """Read turns of one chunk, each followed by the memory queries (see "Chunks").
 
         Args:
             turns: Ids of each turn, in order.
             queue: Latents before the chunk, `(k, H)`; not read if `cache` is given.
-            cache: The open chunk so far, to be continued; None to start with `queue`.
+            cache: The cache of the open chunk, which is continued; None to start with `queue`.
 
         Returns:
             Latents `(turns, M, H)`, and the cache of the chunk so far.
@@ -75,10 +75,10 @@ class EvoEmbedding(nn.Module):
     def evolve_many(
         self, chunks: Sequence[tuple[Sequence[Ids], Tensor, Cache | None]]
     ) -> Iterator[tuple[int, Tensor, Cache]]:
-        """Do as `evolve` for chunks of different memories, many in one pass.
+        """Run `evolve` for chunks of several memories, many in one pass.
 
         Yields:
-            The place in `chunks`, latents and cache of each, as passes are done.
+            The index in `chunks`, latents and cache of each, as passes finish.
         """
         queries = self.memory_queries[0]
         rows: list[Tensor] = []
@@ -98,14 +98,14 @@ class EvoEmbedding(nn.Module):
             yield i, self.latent_to_mem(states), after
 
     def remember(self, latents: Tensor, prefix: Cache | None = None) -> Cache:
-        """Extend the prefix that texts are read after by `latents`, `(k, H)` (see "Streaming")."""
+        """Append `latents`, `(k, H)`, to the prefix after which texts are read (see "Streaming")."""
         [(_, after)] = self.remember_many([(latents, prefix)])
         return after
 
     def remember_many(
         self, prefixes: Sequence[tuple[Tensor, Cache | None]]
     ) -> Iterator[tuple[int, Cache]]:
-        """Do as `remember` for different memories; yields place and prefix as passes are done."""
+        """Run `remember` for several memories; yields index and prefix as passes finish."""
         rows = [self.mem_to_latent(latents) for latents, _ in prefixes]
         pasts = [prefix for _, prefix in prefixes]
         for i, _, after in continued(self.decoder, rows, pasts, "retriever"):
@@ -133,7 +133,7 @@ class EvoEmbedding(nn.Module):
         """Return next-token logits `(..., V)` for hidden states `(..., H)`.
 
         Raises:
-            CheckpointError: The base has an output head of its own, which the checkpoint lacks.
+            CheckpointError: The output head is not tied to the embeddings, and the checkpoint lacks it.
         """
         if self.lm_head is not None:
             return cast(Tensor, self.lm_head(hidden))
@@ -150,9 +150,9 @@ class EvoEmbedding(nn.Module):
         return torch.cat([embeds[:INSERT_AT], self.mem_to_latent(queue), embeds[INSERT_AT:]])
 
     def generate(self, prompt: Tensor, limit: int, stop: Sequence[int]) -> Iterator[int]:
-        """Yield the greedy continuation of a prompt `(T, H)` by the plain base (see "Generation").
+        """Yield the greedy continuation of a prompt `(T, H)` by the base alone (see "Generation").
 
-        At most `limit` ids; one of `stop` is yielded and ends it.
+        It has at most `limit` ids and ends after the first id in `stop`, which is yielded.
         """
         hidden, cache = self.decoder(prompt[None])
         for _ in range(limit):
@@ -170,7 +170,7 @@ class EvoEmbedding(nn.Module):
 def continued(
     decoder: Decoder, rows: Sequence[Tensor], pasts: Sequence[Cache | None], adapter: Adapter
 ) -> Iterator[tuple[int, Tensor, Cache]]:
-    """Yield place, hidden states `(T, H)` and extended cache of each row, as passes are done."""
+    """Yield index, hidden states `(T, H)` and extended cache of each row, as passes finish."""
     lengths = [past.length if past else 0 for past in pasts]
     for batch in passes([len(row) for row in rows], lengths):
         hidden, caches = decoder.packed(

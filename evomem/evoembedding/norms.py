@@ -1,4 +1,4 @@
-"""Norms. They compute in float32 whatever the weights are, as the published models do."""
+"""Norms, computed in float32 for weights of every dtype, as in the published models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from evomem.evoembedding.config import DecoderConfig
 
 
 class RMSNorm(nn.Module):
-    """Scale to unit mean square. Qwen3.5 stores its weights as distance from 1."""
+    """Scales to unit mean square. Qwen3.5 stores its weights minus 1."""
 
     def __init__(self, size: int, config: DecoderConfig) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class RMSNorm(nn.Module):
         self.from_one = config.family == "qwen3_5"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Norm the last dimension."""
+        """Normalise the last dimension."""
         normed = _unit_mean_square(x.float(), self.eps)
         if self.from_one:
             return (normed * (1.0 + self.weight.float())).to(x.dtype)
@@ -27,7 +27,7 @@ class RMSNorm(nn.Module):
 
 
 class GatedNorm(nn.Module):
-    """RMSNorm whose output is gated; its weight is stored as it is, unlike the other norms'."""
+    """RMSNorm with a gated output; its weights, unlike those of the other norms, are stored unchanged."""
 
     def __init__(self, size: int, eps: float) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class GatedNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor, gate: Tensor) -> Tensor:
-        """Norm the last dimension of x and multiply by SiLU of `gate`."""
+        """Normalise the last dimension of x and multiply it by SiLU of `gate`."""
         normed = self.weight * _unit_mean_square(x.float(), self.eps).to(x.dtype)
         return (normed * F.silu(gate.float())).to(x.dtype)
 

@@ -1,8 +1,8 @@
-"""Rows of different memories in one forward pass, one after another, without padding.
+"""Rows of several memories, concatenated in one forward pass without padding.
 
-Everything that works on single positions (projections, norms, MLPs: nearly all of the work) sees one
-long row. Only what mixes positions must know where a row ends: attention and linear attention, which
-get the rows laid out side by side, or flash-attn's own form of this.
+Operations on single positions (projections, norms, MLPs: nearly all of the work) process one long row.
+Only attention and linear attention mix positions and need the ends of rows: they process rows that are
+padded to equal length, or use flash-attn's format for packed rows.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ import torch
 from torch import Tensor
 
 PASS_TOKENS = 8192
-"""New positions of one pass. Enough to fill a large card; numerically free."""
+"""Maximum new positions of one pass: enough to fill a large GPU. It does not affect the results."""
 PASS_POSITIONS = 32768
-"""Positions of one pass, cached ones and padding in attention included: they take memory."""
+"""Maximum positions of one pass, including cached ones and padding in attention; it limits the memory used."""
 
 
 class Packing:
-    """Where the rows of one pass lie: B rows of T new positions each, S with what came before."""
+    """The layout of one pass: B rows of T new positions each, and of S positions with the past."""
 
     def __init__(self, new: Sequence[int], past: Sequence[int], device: torch.device) -> None:
-        """Lay out rows of `new` positions after `past` ones; worked out on the CPU."""
+        """Lay out rows of `new` positions after `past` ones; computed on the CPU."""
         self.new, self.past = list(new), list(past)
         self.device = device
         place, real, self.aside, self.back = _side_by_side(self.new, device)
         self.real = real.to(device)
         """(B, T) False in the padding."""
         self.positions = (torch.tensor(self.past)[:, None] + place)[real].to(device)
-        """(sum of T,) the place of each new position in its own row."""
+        """(sum of T,) the index of each new position in its row."""
 
     @cached_property
     def totals(self) -> list[int]:
@@ -40,28 +40,28 @@ class Packing:
 
     @cached_property
     def keys_aside(self) -> Tensor:
-        """(B, S) where packed keys go when rows lie side by side."""
+        """(B, S) the index of each key among the packed keys."""
         return _side_by_side(self.totals, self.device)[2]
 
     @cached_property
     def mask(self) -> Tensor:
-        """(B, 1, T, S) whether a new position sees a key: its past and itself.
+        """(B, 1, T, S) whether a new position sees a key: it sees its past and itself.
 
-        Positions after a row's end are later than all of its own.
+        Padding comes after all positions of a row, so none of them sees it.
         """
         own = torch.tensor(self.past)[:, None] + torch.arange(max(self.new))
         return (torch.arange(max(self.totals)) <= own[:, None, :, None]).to(self.device)
 
     def side_by_side(self, x: Tensor) -> Tensor:
-        """Lay packed values (1, sum of T, ...) out as (B, T, ...); the padding is undefined."""
+        """Return packed values (1, sum of T, ...) as (B, T, ...); the padding is undefined."""
         return x[0][self.aside]
 
     def packed(self, x: Tensor) -> Tensor:
-        """Undo `side_by_side`."""
+        """Return values (B, T, ...) as packed ones: the inverse of `side_by_side`."""
         return x.flatten(0, 1)[self.back][None]
 
     def ends(self, lengths: Sequence[int]) -> Tensor:
-        """Return where rows begin and end, (B + 1,) int32, as flash-attn takes it."""
+        """Return the cumulative lengths of rows, (B + 1,) int32, as flash-attn expects them."""
         return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=self.device)
 
 
@@ -77,7 +77,7 @@ def _side_by_side(
 
 
 def passes(new: Sequence[int], past: Sequence[int]) -> Iterator[list[int]]:
-    """Share rows out to passes, by length: no more than one pass may hold, one row at least.
+    """Divide rows into passes, by length. A pass stays below its limits unless it has a single row.
 
     >>> list(passes([7, 5000, 4000, 3], [0, 0, 0, 512]))
     [[3, 0, 2], [1]]

@@ -1,15 +1,15 @@
-"""Read a conversation as a stream, at the lowest cost that gives the same numbers.
+"""Reads conversations as streams, with caches that do not change the results.
 
-Two caches save work, and may vanish at any moment without changing a result (see "Streaming"):
+There are two caches; entries may be dropped at any time without changing a result (see "Streaming"):
 
 - the open chunk: keys and values of its queue, turns and memory queries. A new turn costs its own
-  tokens and the M queries. Cold, it is rebuilt from the state in the same forward pass;
-- the prefix: keys and values of the queue that texts are embedded after, shared by all texts of a
-  state. While the queue grows the prefix grows with it; once the oldest latents fall out every
-  position shifts, and it is recomputed, once for each state.
+  tokens and the M queries. If it is not cached, it is rebuilt from the state in the same forward pass;
+- the prefix: keys and values of the queue after which texts are embedded, shared by all texts of a
+  state. While the queue grows, the prefix is extended. Once the oldest latents leave the queue, every
+  position shifts, and the prefix is recomputed once per state.
 
-Both are keyed by the state's digest: equal pasts, equal caches. Work of different memories goes
-through the decoder together, packed; a memory's results do not depend on that.
+The keys are the digests of states, so equal pasts share their entries. The requests of several memories
+share forward passes; the results of a memory do not depend on the others.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from evomem.evoembedding.tokens import Segment
 from evomem.lru_cache import LruCache
 from evomem.state import Reading, Spec, State, Vectors
 
-CHUNK_TURNS = 16  # both fixed in the reference, not in its configuration (see "Configuration")
+CHUNK_TURNS = 16  # both are constants in the reference, not configured (see "Configuration")
 CHUNK_TOKENS = 2048
 CACHE_BYTES = 256 * 2**20
 
 Caches = LruCache[tuple[Literal["chunk", "prefix"], bytes], Cache]
-"""By kind and state."""
+"""By kind and digest of the state."""
 
 
 Start = tuple[State[Segment], Sequence[Segment]]
-"""A memory's state, and the turns to be read from there on."""
+"""The state of a memory, and the turns to be read after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +50,23 @@ class ReadSegments:
 
     segments: list[Segment]
     before: list[State[Segment]]
-    """The state that each turn was read in."""
+    """The state before each turn."""
     readings: list[Reading]
     """Without embeddings."""
     after: State[Segment]
 
 
 class Reader:
-    """Turns to readings and texts to embeddings, continuing from any state. Thread-safe."""
+    """Reads turns and embeds texts, continuing from any state. Thread-safe."""
 
     def __init__(self, model: EvoEmbedding, spec: Spec, cache_bytes: int | None = None) -> None:
         """Prepare to read.
 
         Args:
-            model: In inference; it is never changed.
+            model: In evaluation mode; it is not modified.
             spec: Its description.
-            cache_bytes: How much the caches may hold; by default 256 MiB, or what two streams need
-                where that is more (about 1 GB for the 4B model in bfloat16).
+            cache_bytes: Maximum size of the caches; by default 256 MiB, or the size of two streams
+                if that is larger (about 1 GB for the 4B model in bfloat16).
         """
         self.model = model
         self.spec = spec
@@ -74,23 +74,23 @@ class Reader:
             cache_bytes = max(CACHE_BYTES, 2 * self._bytes_of_a_stream())
         self.caches: Caches = LruCache(cache_bytes, lambda cache: cache.nbytes)
         self.tokens = 0
-        """Positions put through the decoder so far, without padding: what work costs."""
+        """Number of positions that the decoder has processed so far, without padding: a measure of cost."""
         self._make_lock()
         reset_in_child(self._make_lock)
         self._forks = TorchForks(model.device)
 
     def read(self, state: State[Segment], segments: Sequence[Segment]) -> list[Reading]:
-        """Read turns in order: embed each after the queue before it, then let it leave latents.
+        """Read turns in order: embed each after the queue before it, then append its latents.
 
         As in protocol R (see "Protocol R"). All turns of a chunk go through one forward pass.
 
         Raises:
-            EncoderError: The model's output is not finite, as may happen in float16.
+            EncoderError: The model's output is not finite, which can happen in float16.
         """
         return self.read_batch([(state, segments)])[0]
 
     def read_batch(self, jobs: Sequence[Start]) -> list[list[Reading]]:
-        """As `read`, for several memories: their next texts share a forward pass."""
+        """Run `read` for several memories, whose next texts share forward passes."""
         readings: list[list[Reading]] = [[] for _ in jobs]
         with torch.no_grad():
             for runs in self._rounds(jobs):
@@ -105,7 +105,7 @@ class Reader:
         return readings
 
     def evolve(self, state: State[Segment], segments: Sequence[Segment]) -> State[Segment]:
-        """Return the state that `segments` leave behind; nothing is embedded."""
+        """Return the state after `segments`, without embedding anything."""
         with torch.no_grad():
             for runs in self._rounds([(state, segments)]):
                 state = runs[0].after
@@ -115,12 +115,12 @@ class Reader:
         """Embed texts after the queue of `state`: (texts, E) float32, unit rows.
 
         Raises:
-            EncoderError: The model's output is not finite, as may happen in float16.
+            EncoderError: The model's output is not finite, which can happen in float16.
         """
         return self.embed_batch([(state, texts)])[0]
 
     def embed_batch(self, jobs: Sequence[tuple[State[Any], Sequence[Ids]]]) -> list[Vectors]:
-        """Do as `embed` for several memories, in one forward pass."""
+        """Run `embed` for several memories in one forward pass."""
         counts = [len(texts) for _, texts in jobs]
         if not sum(counts):
             return [np.zeros((0, self.spec.dim), np.float32) for _ in jobs]
@@ -133,16 +133,16 @@ class Reader:
         return np.split(rows, np.cumsum(counts)[:-1])
 
     def generate(self, state: State[Any], prompt: Ids, limit: int, stop: Ids) -> list[int]:
-        """Continue a prompt by the plain base, with the queue of `state` in it (see "Generation").
+        """Continue a prompt by the base alone, with the queue of `state` in it (see "Generation").
 
         Args:
-            state: It is not changed.
+            state: The state, which is not changed.
             prompt: A segment of a chat that ends with the opening of the answer.
-            limit: How many ids at most.
-            stop: Ids that end the answer, besides those that the base's configuration names.
+            limit: Maximum number of new ids.
+            stop: Ids that end the answer, in addition to those in the base's configuration.
 
         Returns:
-            The new ids, the one that ended the answer included.
+            The new ids, including the one that ended the answer.
 
         Raises:
             CheckpointError: The checkpoint lacks the output head that its base needs.
@@ -154,14 +154,14 @@ class Reader:
             return list(self.model.generate(embeds, limit, ends))
 
     def queue_of(self, state: State[Any]) -> Tensor:
-        """Return the queue of `state` as the model takes it, `(k, H)`."""
+        """Return the queue of `state` as the model expects it, `(k, H)`."""
         return self._to_tensor(state.queue)
 
     def _make_lock(self) -> None:
         self._counting = threading.Lock()
 
     def _rounds(self, jobs: Sequence[Start]) -> Iterator[dict[int, ReadSegments]]:
-        """Yield the next run of every job that has turns left, until none has."""
+        """Yield the next run of every job that has turns left, until none has any."""
         self._forks.check()
         states = [state for state, _ in jobs]
         done = [0] * len(jobs)
@@ -187,7 +187,7 @@ class Reader:
         return fitting
 
     def _evolve(self, starts: Sequence[tuple[State[Segment], list[Segment]]]) -> list[ReadSegments]:
-        """Write the latents of turns that share a chunk, of each memory."""
+        """Write the latents of the turns of each memory; they belong to one chunk."""
         chunks, reread, opening = [], [], []
         for state, segments in starts:
             opens = _opens([len(segment.ids) for segment in state.open], segments[0])
@@ -216,10 +216,10 @@ class Reader:
         return [runs[i] for i in range(len(starts))]
 
     def _embed(self, runs: Sequence[ReadSegments]) -> list[Tensor]:
-        """Embed every turn of each run after its own queue: (turns, E) of each, not normalised.
+        """Embed every turn of each run after its own queue: (turns, E) per run, not normalised.
 
-        While a queue grows, one prefix grows along. Where it shifts, the turns that follow have
-        no prefix in common, and are embedded together, each with its queue in front.
+        While a queue grows, its prefix is extended. Once it shifts, the remaining turns have no common
+        prefix; they are embedded together, each after its whole queue.
         """
         rows: list[list[Tensor]] = [[] for _ in runs]
         going = [i for i, run in enumerate(runs) if self._lasts(run.before[0])]
@@ -254,11 +254,11 @@ class Reader:
         return [torch.cat(parts) for parts in rows]
 
     def _grows(self, state: State[Any]) -> bool:
-        """Say whether the queue of `state` has room for another turn's latents."""
+        """Return whether the queue of `state` has room for another turn's latents."""
         return len(state.queue) + self.spec.latents <= self.spec.capacity
 
     def _lasts(self, state: State[Any]) -> bool:
-        """Say whether a prefix of `state` is there already or will be of use again."""
+        """Return whether a prefix of `state` is cached or will be used again."""
         return self._grows(state) or self.caches.get(("prefix", state.key)) is not None
 
     def _prefixes(self, states: Sequence[State[Any]]) -> dict[bytes, Cache | None]:

@@ -1,8 +1,7 @@
-"""From texts to ids: both protocols of the reference, and the turns of a stream.
+"""Texts → token ids: both protocols of the reference, and the turns of a stream.
 
-Pure token arithmetic over a tokenizer. Two ways to read a
-text: the client interprets special-token strings inside contents, as the reference does; what is
-stored in a memory is *defused* first, so that nobody can end a turn by writing `<|im_end|>`.
+The client interprets special-token strings in contents, as the reference does. The texts of a memory are
+*defused* first: a user cannot end a turn by writing `<|im_end|>`.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class SpecialIds:
         """Return `given`; missing ids are taken from `tokenizer`, or else from Qwen3.
 
         Raises:
-            EncoderError: `given` names an id that does not exist here.
+            EncoderError: `given` has an unknown key.
         """
         if isinstance(given, SpecialIds):
             return given
@@ -64,24 +63,24 @@ class SpecialIds:
 
     @property
     def largest(self) -> int:
-        """The largest of all."""
+        """The largest of these ids."""
         return max(self.end, self.im_end, self.user, *self.instruction)
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One turn as the model reads it."""
+    """One turn in the form that the model reads."""
 
     ids: tuple[int, ...]
-    """What evolves the memory."""
+    """The ids that evolve the memory."""
     text: tuple[int, ...]
-    """What is embedded; empty where only the memory is wanted."""
+    """The ids that are embedded; empty if only the memory is needed."""
     content: bytes
     """The input of the state's digest."""
 
     @classmethod
     def of_ids(cls, ids: Sequence[int], text: Sequence[int] = ()) -> Segment:
-        """Return the segment whose content is its ids."""
+        """Return a segment whose content consists of its ids."""
         return cls(tuple(ids), tuple(text), repr((list(ids), list(text))).encode())
 
 
@@ -95,7 +94,7 @@ class Tokens:
         self._special_text = re.compile("|".join(map(re.escape, added)) or r"(?!)")
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of `text` alone; special-token strings become special ids."""
+        """Return the ids of `text`; special-token strings become special ids."""
         return _encode(self.tokenizer, text)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -107,16 +106,16 @@ class Tokens:
         return self._special_text.sub(lambda m: f"{m[0][0]} {m[0][1:]}", text)
 
     def ended(self, text: str) -> list[int]:
-        """Return the ids of a turn, query or text in protocol E: ended once (see "Protocol E")."""
+        """Return the ids of a turn, query or text in protocol E, with one end token (see "Protocol E")."""
         ids = self.encode(text)
         return ids if ids and ids[-1] == self.special.end else [*ids, self.special.end]
 
     def history(self, text: str) -> list[int]:
-        """Return the ids of a history turn in protocol R: always ended (see "Protocol R")."""
+        """Return the ids of a history turn in protocol R, followed by an end token (see "Protocol R")."""
         return [*self.encode(text), self.special.end]
 
     def query(self, text: str) -> list[int]:
-        """Return the ids of a query in protocol R: after the instruction, ended (see "Protocol R")."""
+        """Return the ids of a query in protocol R: instruction, query, end token (see "Protocol R")."""
         return [*self.special.instruction, *self.history(text)]
 
     def chat(self, messages: Sequence[Message], *, answer: bool = True) -> list[int]:
@@ -124,10 +123,10 @@ class Tokens:
 
         Args:
             messages: The conversation, query included.
-            answer: Whether the opening of the assistant's answer follows.
+            answer: Whether to append the opening of the assistant's answer.
 
         Raises:
-            CheckpointError: The tokenizer has no chat template, or it refuses the messages.
+            CheckpointError: The tokenizer has no chat template, or the template rejects the messages.
         """
         try:
             text = self.tokenizer.apply_chat_template(
@@ -143,8 +142,8 @@ class Tokens:
         return self.encode(text)
 
     def split_points(self, ids: Sequence[int]) -> list[int]:
-        """Return where the segments of a conversation begin, and its end (see "Segments")."""
-        # A segment ends after an `<|im_end|>` and its newline where the next message is a user's.
+        """Return the indices at which the segments of a conversation begin, and its end (see "Segments")."""
+        # A segment ends after `<|im_end|>` and its newline if the next message is from the user.
         points, length = [0], len(ids)
         for i, token in enumerate(ids):
             opens_turn = i + 3 < length and ids[i + 3] == self.special.user
@@ -153,15 +152,15 @@ class Tokens:
         return points if points[-1] == length else [*points, length]
 
     def segments(self, ids: Sequence[int]) -> list[list[int]]:
-        """Return the segments of a conversation: turns, then the query's (see "Segments")."""
+        """Return the segments of a conversation: those of the turns, then that of the query (see "Segments")."""
         points = self.split_points(ids)
         return [list(ids[a:b]) for a, b in zip(points, points[1:], strict=False)]
 
     def turn(self, turn: Turn) -> Segment:
         """Return a turn of a stream, as protocol R reads it, with its contents defused.
 
-        A missing side is an empty message, as in the reference's evaluations (13), so that every
-        turn is one user and one assistant message.
+        A missing side becomes an empty message, as in the evaluations of the reference, so that every
+        turn consists of a user message and an assistant message.
         """
         user, assistant = turn.user, turn.assistant
         if turn.speaker and user:
@@ -172,16 +171,16 @@ class Tokens:
         return Segment(tuple(ids), tuple(self.history(self.defuse(turn.text))), turn.content)
 
     def exchange(self, user: str, assistant: str) -> list[int]:
-        """Return the segment of one exchange, cut out in front of a message that follows it."""
+        """Return the segment of one exchange, as it is when another message follows."""
         ids = self.chat(conversation((user, assistant)), answer=False)
         return ids[: self.split_points(ids)[-2]]
 
     def check_turnwise(self) -> None:
-        """Check that a conversation is the concatenation of its turns: what streaming rests on.
+        """Check that a conversation is the concatenation of its turns, which streaming requires.
 
         Raises:
-            CheckpointError: It is not, for instance because the template puts a default system
-                prompt in front.
+            CheckpointError: It is not, for instance because the template adds a default system
+                prompt.
         """
         first, second = ("Hello.", "Hi!"), ("And now?", "")
         ids = self.chat(conversation(first, second), answer=False)
@@ -189,7 +188,7 @@ class Tokens:
             raise CheckpointError(
                 "with this tokenizer's chat template a conversation is not the concatenation of "
                 "its turns, so it cannot be read as a stream; pass base= with a folder whose "
-                "template is plain, or special_ids= if the ids it marks turns with are unusual"
+                "template adds nothing else, or special_ids= if it marks turns with other ids"
             )
 
 

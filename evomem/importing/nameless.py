@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count
 
 from evomem.importing.entries import Entry, digest, gathered, grew, with_head
 from evomem.importing.matching import match
@@ -15,6 +14,7 @@ from evomem.records import Turn
 from evomem.tombstones import MADE_UP
 
 CANDIDATES = 8  # conversations to compare a nameless one with
+COMMON = 32  # conversations; a text in more of them, such as a greeting, identifies none
 
 
 class Nameless:
@@ -23,18 +23,24 @@ class Nameless:
     def __init__(self, *, only_one: bool) -> None:
         """Start an import; with `only_one`, of a single conversation."""
         self._only_one = only_one
-        self._sessions: dict[int, set[str]] | None = None  # by key of a text (`_keys`)
+        self._sessions: dict[int, tuple[str, ...]] | None = None  # by key of a text (`_keys`)
+        self._numbers: Counter[str] = Counter()  # by name: the highest number (`_numbered`)
 
     def reset(self) -> None:
         """Clear the cache, after the log has changed."""
         self._sessions = None
+        self._numbers.clear()
 
     def note(self, turn: Turn) -> None:
         """Record a turn of a nameless conversation."""
         session = turn.session or ""
         if self._sessions is not None and session.startswith(MADE_UP):
             for key in _keys(turn):
-                self._sessions.setdefault(key, set()).add(session)
+                sessions = self._sessions.get(key, ())
+                if session not in sessions and len(sessions) <= COMMON:
+                    self._sessions[key] = (*sessions, session)
+            name, number = _numbered(session)
+            self._numbers[name] = max(self._numbers[name], number)
 
     def recognised(
         self, new: Sequence[Entry], threads: Threads, planned: Iterable[Entry]
@@ -51,12 +57,8 @@ class Nameless:
             thread = threads.of_session(session)
             if self._is_same(thread, new):
                 return thread
-        for number in count(1):
-            session = names[0] if number == 1 else f"{names[0]}-{number}"
-            thread = threads.of_session(session)
-            if not (thread.told or thread.deleted):
-                return thread
-        raise AssertionError("unreachable")
+        number = self._numbers[names[0]] + 1
+        return threads.of_session(names[0] if number == 1 else f"{names[0]}-{number}")
 
     def _candidates(
         self,
@@ -77,12 +79,16 @@ class Nameless:
         shared: Counter[str] = Counter()
         by_key = self._sessions_by_key(threads, planned)
         for key in (key for entry in new for key in _keys(entry.turn)):
-            shared.update(by_key.get(key, ()))
+            sessions_with_text = by_key.get(key, ())
+            if len(sessions_with_text) <= COMMON:
+                shared.update(sessions_with_text)
         for session, _ in shared.most_common(CANDIDATES):
             if session not in seen:
                 yield session
 
-    def _sessions_by_key(self, threads: Threads, planned: Iterable[Entry]) -> dict[int, set[str]]:
+    def _sessions_by_key(
+        self, threads: Threads, planned: Iterable[Entry]
+    ) -> dict[int, tuple[str, ...]]:
         """Return the nameless conversations of each text, by its key."""
         if self._sessions is None:
             self._sessions = {}
@@ -128,6 +134,12 @@ def _keys(turn: Turn) -> set[int]:
         for side in sides
         for text in (side, side.partition("\n")[0], side.rpartition("\n")[2])
     }
+
+
+def _numbered(session: str) -> tuple[str, int]:
+    """Return the name of a nameless conversation, and its number among those with this name."""
+    name, _, number = session.removeprefix(MADE_UP).partition("-")
+    return MADE_UP + name, int(number) if number.isdecimal() else 1
 
 
 def _made_up_names(first: Entry) -> list[str]:

@@ -4,13 +4,16 @@ The lower layers read a text alone and write its latents. They need no memory, s
 whole history are computed at once, both in training and at run time. The upper layers read the same
 text again with attention to the latents of earlier turns.
 
-Shapes: N texts of T tokens, K latents in memory, H hidden units. States and latents have the type of
-the weights; embeddings and counts are float32. A mask is True at tokens; None if no text is padded.
+Shapes: N texts with R tokens in all, K latents in memory, H hidden units. The tokens of all texts are
+the rows of one matrix, shortest text first, without padding: linear layers map all of them in one
+product, and only attention treats texts of different lengths separately. States and latents have the
+type of the weights; embeddings and counts are float32.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -24,6 +27,8 @@ TURN, QUERY = 0, 1
 AGES = 16  # buckets for the age of a latent, two per doubling: up to 256 turns
 UNSEEN = AGES  # the bucket of latents that a text cannot see
 EPS = 1e-12  # epsilon of BERT's layer norms
+Lengths = Sequence[tuple[int, int]]
+"""(n, T) for each length T: the number of texts that have it. They are consecutive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +70,14 @@ class Layer(nn.Module):
         self.shrink = nn.Linear(config.inner, config.hidden)
         self.last_norm = nn.LayerNorm(config.hidden, eps=EPS)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Map (N, T, H) to (N, T, H); `mask` is (N, 1, 1, T)."""
-        n, t, h = x.shape
-        q, k, v = self.qkv(x).view(n, t, 3, self.heads, h // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        x = self.norm(x + self.out(mixed.transpose(1, 2).reshape(n, t, h)))
+    def forward(self, x: Tensor, lengths: Lengths) -> Tensor:
+        """Map (R, H) to (R, H)."""
+        mixed = []
+        for qkv in by_length(self.qkv(x).view(len(x), 3, self.heads, -1), lengths):
+            q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (n, heads, T, d) each
+            attended = F.scaled_dot_product_attention(q, k, v)
+            mixed.append(attended.transpose(1, 2).reshape(-1, x.shape[1]))
+        x = self.norm(x + self.out(_concatenate(mixed)))
         return self.last_norm(x + self.shrink(self.grow(x)))  # type: ignore[no-any-return]
 
 
@@ -95,21 +102,26 @@ class Recall(nn.Module):
         """Return the keys and values of latents (..., H): (..., 2 H)."""
         return torch.cat([self.key(latents), self.value(latents)], -1)
 
-    def forward(self, x: Tensor, seen: Tensor, memory: Memory) -> Tensor:
-        """Map (N, T, H) to (N, T, H); `seen` is the result of `look`, (M, K, 2 H)."""
-        n, t, h = x.shape
-        d = h // self.heads
-        q = self.query(x).view(n, t, self.heads, d).transpose(1, 2)  # (N, heads, T, d)
-        keys_and_values = torch.unflatten(memory.of_texts(seen), -1, (2, self.heads, d))
+    def forward(self, x: Tensor, lengths: Lengths, seen: Tensor, memory: Memory) -> Tensor:
+        """Map (R, H) to (R, H); `seen` is the result of `look`, (M, K, 2 H)."""
+        keys_and_values = torch.unflatten(memory.of_texts(seen), -1, (2, self.heads, -1))
         pairs = keys_and_values.permute(2, 0, 3, 1, 4)  # (2, N or 1, heads, K, d)
         nothing = torch.stack([self.nothing, torch.zeros_like(self.nothing)])[:, None, :, None]
         pairs = torch.cat([pairs, nothing.expand(-1, pairs.shape[1], -1, -1, -1)], 3)
-        k, v = pairs.expand(-1, n, -1, -1, -1)
+        k, v = pairs.expand(-1, len(memory.bucket), -1, -1, -1)
         unseen = self.age.new_full((self.heads, 1), -torch.inf)
         bias = torch.cat([self.age, unseen], 1)[:, memory.bucket].transpose(0, 1)  # (N, heads, K)
         bias = F.pad(bias, (0, 1))[:, :, None]
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return x + self.out(mixed.transpose(1, 2).reshape(n, t, h))  # type: ignore[no-any-return]
+        counts = [count for count, _ in lengths]
+        queries = by_length(self.query(x).view(len(x), self.heads, -1), lengths)
+        mixed = []
+        parts = (torch.split(tensor, counts) for tensor in (k, v, bias))
+        for q, keys, values, ages in zip(queries, *parts, strict=True):
+            attended = F.scaled_dot_product_attention(
+                q.transpose(1, 2), keys, values, attn_mask=ages
+            )
+            mixed.append(attended.transpose(1, 2).reshape(-1, x.shape[1]))
+        return x + self.out(_concatenate(mixed))  # type: ignore[no-any-return]
 
 
 class Writer(nn.Module):
@@ -123,12 +135,14 @@ class Writer(nn.Module):
         nn.init.zeros_(self.project.bias)
         self.norm = nn.LayerNorm(config.hidden)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Map (N, T, H) and mask (N, T) to (N, L, H)."""
-        scores = (x @ self.look.T).transpose(1, 2) / math.sqrt(x.shape[-1])  # (N, L, T)
-        if mask is not None:
-            scores = scores.masked_fill(~mask[:, None], -torch.inf)
-        return self.norm(self.project(scores.softmax(-1) @ x))  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, lengths: Lengths) -> Tensor:
+        """Map (R, H) to (N, L, H)."""
+        scores = by_length(x @ self.look.T / math.sqrt(x.shape[-1]), lengths)  # (n, T, L)
+        pooled = [
+            weights.transpose(1, 2).softmax(-1) @ texts
+            for weights, texts in zip(scores, by_length(x, lengths), strict=True)
+        ]
+        return self.norm(self.project(_concatenate(pooled)))  # type: ignore[no-any-return]
 
 
 class MiniModel(nn.Module):
@@ -156,13 +170,12 @@ class MiniModel(nn.Module):
         nn.init.zeros_(last.bias)
         self.ask = nn.Sequential(nn.Linear(config.hidden + clock, 128), nn.GELU(), last)
 
-    def lower(self, ids: Tensor, mask: Tensor | None, role: int) -> Tensor:
-        """Read texts alone: ids and mask (N, T) to states (N, T, H)."""
-        embedded = self.words(ids) + self.places.weight[: ids.shape[1]] + self.roles[role]
-        x: Tensor = self.norm(embedded)
-        wide = None if mask is None else mask[:, None, None]
+    def lower(self, ids: Tensor, lengths: Lengths, role: int) -> Tensor:
+        """Read texts alone: token ids (R,) to states (R, H)."""
+        places = of_positions(self.places.weight, lengths)
+        x: Tensor = self.norm(self.words(ids) + places + self.roles[role])
         for layer in self.layers[: self.config.write_layer]:
-            x = layer(x, wide)
+            x = layer(x, lengths)
         return x
 
     def show(self, latents: Tensor) -> Tensor:
@@ -173,27 +186,27 @@ class MiniModel(nn.Module):
         looks = [recall.look(latents) for recall in self._recalls()]
         return torch.cat([*looks, F.normalize(self.match(latents), dim=-1)], -1)
 
-    def upper(self, x: Tensor, mask: Tensor | None, memory: Memory | None) -> tuple[Tensor, Tensor]:
-        """Run the upper layers twice, without and with `memory`: states (N, T, H) to two (N, H).
+    def upper(self, x: Tensor, lengths: Lengths, memory: Memory | None) -> tuple[Tensor, Tensor]:
+        """Run the upper layers twice, without and with `memory`: states (R, H) to two (N, H).
 
         Both results have unit length. They share every pass, so that weights are read once; without
         a memory they are equal.
         """
         layers = self.layers[self.config.write_layer :]
-        wide = None if mask is None else mask[:, None, None]
         if memory is None or not memory.seen.shape[1]:
             for layer in layers:
-                x = layer(x, wide)
-            alone = direction(x, mask)
+                x = layer(x, lengths)
+            alone = direction(x, lengths)
             return alone, alone
         alone = evolved = x
         *looks, _ = torch.split(memory.seen, self._widths(), -1)
         *recalls, last = self._recalls()
-        wide = None if wide is None else torch.cat([wide, wide])
+        both = [*lengths, *lengths] if len(lengths) > 1 else [(2 * n, t) for n, t in lengths]
         for layer, recall, look in zip(layers, recalls, looks, strict=False):
-            stacked = layer(torch.cat([alone, recall(evolved, look, memory)]), wide)
+            stacked = layer(torch.cat([alone, recall(evolved, lengths, look, memory)]), both)
             alone, evolved = stacked.chunk(2)
-        return direction(alone, mask), direction(last(evolved, looks[-1], memory), mask)
+        evolved = last(evolved, lengths, looks[-1], memory)
+        return direction(alone, lengths), direction(evolved, lengths)
 
     def alike(self, latents: Tensor, others: Tensor) -> Tensor:
         """Return scores (N, K), positive where latents, (N, H) and (K, H), share a subject."""
@@ -265,12 +278,28 @@ class MiniModel(nn.Module):
         return [2 * self.config.hidden] * len(self.recall) + [self.config.match]
 
 
-def direction(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the direction of the mean of each text's token states, (N, T, H) to (N, H)."""
-    if mask is None:
-        return F.normalize(x.float().mean(1), dim=-1)
-    weights = mask[..., None].float()
-    return F.normalize((x * weights).sum(1) / weights.sum(1), dim=-1)
+def by_length(x: Tensor, lengths: Lengths) -> list[Tensor]:
+    """Return the texts of each length, (n, T, ...), as views of rows (R, ...)."""
+    if len(lengths) == 1:
+        return [x.view(*lengths[0], *x.shape[1:])]
+    parts = torch.split(x, [count * length for count, length in lengths])
+    return [torch.unflatten(part, 0, shape) for part, shape in zip(parts, lengths, strict=True)]
+
+
+def of_positions(table: Tensor, lengths: Lengths) -> Tensor:
+    """Return the row of a table of positions, (P, H), for each token: (R, H)."""
+    return _concatenate([table[:length].repeat(count, 1) for count, length in lengths])
+
+
+def direction(x: Tensor, lengths: Lengths) -> Tensor:
+    """Return the direction of the mean of each text's token states, (R, H) to (N, H)."""
+    means = [texts.mean(1) for texts in by_length(x.float(), lengths)]
+    return F.normalize(_concatenate(means), dim=-1)
+
+
+def _concatenate(parts: list[Tensor]) -> Tensor:
+    """Concatenate along the first dimension; a single part is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def dials(value: Tensor, scales: tuple[float, ...]) -> Tensor:

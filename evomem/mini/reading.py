@@ -7,6 +7,7 @@ grouped, up to the order of floating-point sums.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,41 +15,40 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from evomem.mini.model import Memory, MiniModel, bucket
+from evomem.mini.model import Lengths, Memory, MiniModel, bucket
 
 Tokens = Sequence[int]
-GROUP = 16  # maximum number of texts of similar length that are padded together
-MOST = 1.125  # maximum of a group's tokens with padding, as a multiple of those without
-ENOUGH = 64  # tokens from which a matrix product runs at full speed
+PASS = 512  # tokens of one pass, unless one text has more; more rows in a product are not faster
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """The outputs of the lower layers for some texts; they do not depend on memory."""
 
-    groups: list[tuple[list[int], Tensor, Tensor | None]]
-    """Indices, states (n, T, H) and mask (n, T) of texts of similar length; no mask if of equal length."""
+    passes: list[tuple[list[int], Tensor, Lengths]]
+    """The indices of each pass's texts, shortest first; their states (R, H), and their lengths."""
     back: Tensor
-    """(N,) the position of each text in the concatenated groups."""
+    """(N,) the position of each text in the concatenated passes."""
     latents: Tensor
     """(N, L, H)."""
 
 
 def lower(model: MiniModel, texts: Sequence[Tokens], role: int, device: torch.device) -> Block:
     """Read texts alone and write their latents; `texts` holds at least one."""
-    groups, latents, order = [], [], []
-    for rows, ids, mask in grouped(texts, device):
-        x = model.lower(ids, mask, role)
-        groups.append((rows, x, mask))
-        latents.append(model.write(x, mask))
-        order += rows
+    passes, latents, order = [], [], []
+    for indices, ids, lengths in packed(texts, device):
+        x = model.lower(ids, lengths, role)
+        passes.append((indices, x, lengths))
+        latents.append(model.write(x, lengths))
+        order += indices
     back = torch.tensor(order, device=device).argsort()
-    return Block(groups, back, torch.cat(latents)[back])
+    return Block(passes, back, torch.cat(latents)[back])
 
 
 def upper_alone(model: MiniModel, block: Block) -> Tensor:
     """Read texts without any memory: content (N, H), unit rows."""
-    return torch.cat([model.upper(x, mask, None)[0] for _, x, mask in block.groups])[block.back]
+    contents = [model.upper(x, lengths, None)[0] for _, x, lengths in block.passes]
+    return torch.cat(contents)[block.back]
 
 
 def queues_of(
@@ -137,13 +137,13 @@ def _upper(
     now: Tensor,
     turns: int,
 ) -> Iterator[tuple[list[int], Tensor, Tensor, Memory]]:
-    """Yield the indices, both contents (n, H) and the memory of each group of texts.
+    """Yield the indices, both contents (n, H) and the memory of each pass.
 
     `place` is the number of turns that precede each text in its queue.
     """
     device = now.device
     owners = [memory for memory, count in enumerate(counts) for _ in range(count)]
-    for rows, x, mask in block.groups:
+    for rows, x, lengths in block.passes:
         present = sorted({owners[row] for row in rows})
         seen = _side_by_side([queues[memory] for memory in present])
         at = torch.tensor([place[row] for row in rows], device=device)
@@ -155,7 +155,7 @@ def _upper(
             bucket(age, turns).repeat_interleave(seen.shape[2], 1),
             now[rows],
         )
-        yield rows, *model.upper(x, mask, memory), memory
+        yield rows, *model.upper(x, lengths, memory), memory
 
 
 def _side_by_side(queues: Sequence[Tensor]) -> Tensor:
@@ -163,41 +163,32 @@ def _side_by_side(queues: Sequence[Tensor]) -> Tensor:
     return queues[0][None] if len(queues) == 1 else pad_sequence(list(queues), batch_first=True)
 
 
-def grouped(
+def packed(
     texts: Sequence[Tokens], device: torch.device
-) -> Iterator[tuple[list[int], Tensor, Tensor | None]]:
-    """Yield indices, ids (N, T) and mask (N, T) of texts of similar length; no mask if of equal length."""
-    for rows in similar([len(text) for text in texts]):
-        longest = len(texts[rows[-1]])
-        if len(texts[rows[0]]) == longest:
-            yield rows, torch.tensor([texts[row] for row in rows], device=device), None
-            continue
-        ids = torch.zeros(len(rows), longest, dtype=torch.long)
-        for at, row in enumerate(rows):
-            ids[at, : len(texts[row])] = torch.tensor(texts[row])
-        lengths = torch.tensor([len(texts[row]) for row in rows])
-        mask = torch.arange(longest) < lengths[:, None]
-        yield rows, ids.to(device), mask.to(device)
+) -> Iterator[tuple[list[int], Tensor, Lengths]]:
+    """Divide texts into passes of at most `PASS` tokens, shortest texts first.
 
+    Yields the indices of a pass's texts, the ids of all their tokens (R,), and their lengths.
 
-def similar(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Group texts by length, shortest first, so that padding is a small part of the work.
-
-    A group is closed when it is full, or when the next text would raise its padding above an eighth
-    and it is already large enough to use the processor well.
-
-    >>> list(similar([50, 48, 52, 51, 200]))
-    [[1, 0, 3, 2], [4]]
+    >>> for indices, ids, lengths in packed([[7] * 300, [8] * 200, [9] * 200], torch.device("cpu")):
+    ...     print(indices, len(ids), lengths)
+    [1, 2] 400 [(2, 200)]
+    [0] 300 [(1, 300)]
     """
-    rows: list[int] = []
+    for indices in _passes([len(text) for text in texts]):
+        ids = torch.tensor([token for index in indices for token in texts[index]], device=device)
+        counts = Counter(len(texts[index]) for index in indices)
+        yield indices, ids, [(count, length) for length, count in counts.items()]
+
+
+def _passes(lengths: Sequence[int]) -> Iterator[list[int]]:
+    indices: list[int] = []
     total = 0
-    for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
-        padded = lengths[row] * (len(rows) + 1)
-        wasteful = total >= ENOUGH and padded > (total + lengths[row]) * MOST
-        if rows and (len(rows) >= GROUP or wasteful):
-            yield rows
-            rows, total = [], 0
-        rows.append(row)
-        total += lengths[row]
-    if rows:
-        yield rows
+    for index in sorted(range(len(lengths)), key=lambda index: lengths[index]):
+        if indices and total + lengths[index] > PASS:
+            yield indices
+            indices, total = [], 0
+        indices.append(index)
+        total += lengths[index]
+    if indices:
+        yield indices

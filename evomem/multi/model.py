@@ -1,4 +1,4 @@
-"""The network of multilingual-e5-small: a BERT of 12 layers whose mean is the embedding."""
+"""The network of multilingual-e5-small: a BERT of 12 layers; its embedding is the mean of the token states."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evomem.mini.model import EPS, Layer, direction
+from evomem.mini.model import EPS, Layer, Lengths, direction, of_positions
 from evomem.mini.packed import pack
 from evomem.multi.checkpoint import SHAPES, Checkpoint, dequantized
 
@@ -22,12 +22,12 @@ FILES = {
 
 
 class MultiModel(nn.Module):
-    """Ids to embeddings. N texts of T tokens, H hidden."""
+    """Ids to embeddings: N texts with R tokens in all, H hidden units."""
 
     places: Tensor
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
-        """Load the weights onto a device, rounded to float16, which is far finer than their 4 bits.
+        """Load the weights onto a device, rounded to float16, which is far more precise than their 4 bits.
 
         The word table, four fifths of the model, stays in the file in 4 bits.
 
@@ -63,16 +63,17 @@ class MultiModel(nn.Module):
                 )
             layer.load_state_dict(state, assign=True)
             if device.type == "cpu":
-                pack(layer)  # before the next one is read: float32 takes twice the memory
+                pack(
+                    layer
+                )  # before the next layer is read, since float32 weights take twice the memory
             self.layers.append(layer)
         self.to(device).eval()
 
-    def forward(self, ids: Tensor, mask: Tensor | None) -> Tensor:
-        """Map ids (N, T), and a mask (N, T) if there is padding, to unit rows (N, H)."""
+    def forward(self, ids: Tensor, lengths: Lengths) -> Tensor:
+        """Map the ids of all texts (R,), consecutive and sorted by length, to unit rows (N, H)."""
         used, back = np.unique(ids.cpu().numpy(), return_inverse=True)
-        words = torch.from_numpy(dequantized(self._table[used])[back.reshape(ids.shape)])
-        x = self.norm(words.to(ids.device) + self.places[: ids.shape[1]])
-        wide = None if mask is None else mask[:, None, None]
+        words = torch.from_numpy(dequantized(self._table[used])[back])
+        x = self.norm(words.to(ids.device) + of_positions(self.places, lengths))
         for layer in self.layers:
-            x = layer(x, wide)
-        return direction(x, mask)
+            x = layer(x, lengths)
+        return direction(x, lengths)

@@ -11,11 +11,11 @@ import unicodedata
 from evomem.multi.checkpoint import Vocabulary
 
 SPACE = "\u2581"  # begins a word
-UNKNOWN = 10.0  # how far an unknown character scores below the least probable piece
+UNKNOWN = 10.0  # score of the least probable piece minus that of an unknown character
 
 
 class Tokenizer:
-    """Text to ids. Safe to use from several threads."""
+    """Converts texts to ids. Safe to use from several threads."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         """Index the pieces."""
@@ -58,7 +58,7 @@ class Tokenizer:
 def _composed(text: str) -> str:
     r"""Compose letters and marks where Unicode has a composed letter.
 
-    Like NFC, but marks keep their order: the vocabulary contains Arabic marks as they are typed.
+    Unlike in NFC, marks keep their order, since the vocabulary contains Arabic marks in typed order.
 
     >>> len(_composed("e\u0301"))
     1

@@ -45,8 +45,7 @@ class Trainer:
         self._tokenizer = tokenizer
         tokenizer.no_padding()
         tokenizer.enable_truncation(settings.tokens)
-        model.words.weight.requires_grad_(False)
-        model.places.weight.requires_grad_(False)
+        freeze_tables(model)
         groups: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
@@ -138,6 +137,12 @@ class Trainer:
 
     def _tokens(self, texts: Sequence[str]) -> list[Tokens]:
         return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+
+
+def freeze_tables(model: MiniModel) -> None:
+    """Exclude the tables of words and positions from training: no gradients are computed for them."""
+    model.words.weight.requires_grad_(False)
+    model.places.weight.requires_grad_(False)
 
 
 def train_mini(

@@ -3,7 +3,7 @@ import json
 from benchmarks.reporting.log import Log
 
 
-def test_what_was_added_is_found_again(tmp_path):
+def test_an_added_result_is_found_again(tmp_path):
     Log(tmp_path, "some system", {"seed": 1}).add("q1", [1, 2])
     again = Log(tmp_path, "some system", {"seed": 1})
     assert "q1" in again

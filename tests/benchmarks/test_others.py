@@ -97,7 +97,7 @@ def test_lightmem_returns_facts(installed):
     ]
 
 
-def test_what_is_not_installed_or_not_configured_is_reported(installed, tmp_path):
+def test_missing_configurations_of_systems_are_reported(installed, tmp_path):
     with pytest.raises(EvomemError, match="LightMem needs a configuration"):
         system_named("lightmem:", Encoders())
     with pytest.raises(EvomemError, match="cannot be read as a JSON file"):

@@ -115,7 +115,7 @@ def test_a_finished_run_asks_for_nothing_again(tmp_path, data):
 
 
 @pytest.mark.parametrize("trouble", ["timeout", "rate", "broken"])
-def test_what_passes_is_tried_again(tmp_path, data, trouble):
+def test_temporary_failures_are_retried(tmp_path, data, trouble):
     script = Script(answering, trouble=[trouble])
     with serving(script) as url:
         endpoint = Endpoint(url, "small", timeout=0.3, retries=2)
@@ -131,7 +131,7 @@ def test_a_reply_that_is_none_is_an_error_that_shows_it(trouble):
             endpoint.ask("Question: Where?")
 
 
-def test_what_an_endpoint_failed_on_is_left_for_the_next_run(tmp_path, data, capsys):
+def test_questions_that_failed_are_asked_in_the_next_run(tmp_path, data, capsys):
     with serving(Script(answering, trouble=["garbage"])) as url:
         assert main(options(url, tmp_path, data, "--retries", "0", "--parallel", "1")) == 0
         first = json.loads((tmp_path / "qa.json").read_text())

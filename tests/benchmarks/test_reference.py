@@ -97,7 +97,7 @@ def test_a_folder_that_is_not_a_checkout_is_refused_before_anything_is_measured(
     assert f"{tmp_path} is not a checkout of the reference" in capsys.readouterr().err
 
 
-def test_what_the_reference_s_code_needs_and_lacks_is_named(tmp_path, capsys):
+def test_a_missing_package_of_the_reference_is_named(tmp_path, capsys):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "evo_embedding.py").write_text("import a_package_that_nobody_has")
     assert speed.main(["--model", "tiny", "--reference", str(tmp_path)]) == 2

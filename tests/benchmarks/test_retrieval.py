@@ -65,7 +65,7 @@ def test_a_run_scores_every_system_overall_and_by_type_with_intervals(ran):
         assert row["ms_per_query"] > 0
 
 
-def test_what_was_read_before_has_no_time_of_reading(ran):
+def test_systems_that_were_read_before_have_no_reading_time(ran):
     times = [row["ms_per_turn"] for row in ran[0]["datasets"][0]["rows"]]
     assert times[0] > 0
     assert times[1] > 0

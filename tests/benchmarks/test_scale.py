@@ -215,7 +215,10 @@ def test_an_import_is_compared_with_the_encoder_alone(corpora, tmp_path, monkeyp
     out = tmp_path / "importing.json"
     chats = str(corpora / "some.jsonl.xz")
     assert importing.main(["--chats", chats, "--megabytes", "1", "--out", str(out)]) == 0
-    [row] = json.loads(out.read_text())["rows"]
+    result = json.loads(out.read_text())
+    [row], [tenths] = result["rows"], result["tenths"]
+    assert 1 < len(tenths) <= 10
+    assert tenths[-1]["turns so far"] == row["turns"]
     assert 1 <= row["file, MB"] < 1.01
     assert row["turns"] == row["messages"] >= 900
     assert 0 < row["share of the encoder's rate"] < 1

@@ -158,7 +158,7 @@ def damaged(draw):
 
 @settings(max_examples=120)
 @given(damaged(), st.booleans(), st.booleans())
-def test_whatever_is_damaged_is_read_or_refused(value, skip_bad, as_bytes):
+def test_damaged_chats_are_read_or_raise_input_error(value, skip_bad, as_bytes):
     source = json.dumps(value).encode() if as_bytes else value
     try:
         chats = read(source, skip_bad=skip_bad)

@@ -202,7 +202,7 @@ def test_ids_that_letta_counts_again_in_every_file_are_no_ids():
         assert (talk.id, talk.messages[0]["id"]) == (None if own == "agent-0" else own, None)
 
 
-def test_what_was_spoken_aloud_is_read_from_its_transcript():
+def test_spoken_messages_are_read_from_their_transcripts():
     spoken = {"content_type": "audio_transcription", "text": "Hi", "direction": "in"}
     pointer = {"content_type": "audio_asset_pointer", "asset_pointer": "x"}
     content = {"content_type": "multimodal_text", "parts": [spoken, pointer]}
@@ -236,5 +236,5 @@ def test_the_documentation_lists_every_format():
     assert all(f"| `{name}` |" in page for name in formats())
 
 
-def test_who_wrote_an_adk_event_says_its_author_and_not_its_role():
+def test_the_author_of_an_adk_event_determines_its_speaker():
     assert said(read([event("potter", "user", {"text": "Done."})])) == [("assistant", "Done.")]

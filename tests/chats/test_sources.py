@@ -87,7 +87,7 @@ def test_a_zip_with_paths_that_lead_elsewhere_is_read_in_place(tmp_path, monkeyp
 @pytest.mark.parametrize(
     "pack", [gzip.compress, lambda data: as_zip({"a.json": data}, compression=8)]
 )
-def test_what_grows_out_of_all_proportion_is_refused(pack, monkeypatch):
+def test_a_compression_ratio_above_200_is_refused(pack, monkeypatch):
     monkeypatch.setattr(sources, "FREE_EXPANSION", 1 << 20)
     with pytest.raises(InputError, match="grows to more than 200 times its size"):
         read(pack(b"[" + b" " * (4 << 20) + b"]"))

@@ -230,7 +230,7 @@ def test_word_keeps_headings_lists_and_tables(docx):
         ("a.docx", b"no zip", "not a Word document"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_the_reason(tmp_path, name, data, message):
+def test_unreadable_documents_are_refused_with_path_and_reason(tmp_path, name, data, message):
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(InputError, match=message) as caught:

@@ -34,7 +34,7 @@ def test_an_add_survives_a_kill_before_and_in_the_middle_of_each_of_its_calls(be
 
 
 @pytest.mark.parametrize("plan", SAMPLES)
-def test_whatever_is_being_done_survives_a_kill(bench, plan):
+def test_every_operation_survives_a_kill(bench, plan):
     for place, number in enumerate(points(bench, plan, SAMPLES[plan])):
         bench.kill_at(plan, number, torn=place % 2 == 1)
 

@@ -231,7 +231,7 @@ def test_forks_and_what_they_were_forked_from_can_be_dropped_in_any_order(order,
         assert db.stats()["turns"] == 0
 
 
-def test_what_forks_share_stays_for_them_and_goes_with_the_last(location, db):
+def test_rows_shared_by_forks_are_erased_with_the_last_fork(location, db):
     told(db.memory("a"), range(1, 4), text=SECRET + "{}")
     fork = db.memory("a").fork("f")
     told(fork, range(4, 6))

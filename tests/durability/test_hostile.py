@@ -62,7 +62,7 @@ def db(tmp_path_factory):
 @example(labels=["x"], fields={}, text="x" * (MAX_CHARS + 1), metadata={})
 @example(labels=["x"], fields={}, text="x", metadata={"k": "v" * MAX_METADATA})
 @example(labels=["x"], fields={}, text="x", metadata={"a": {"b": ["\ud800"]}})
-def test_what_is_told_is_refused_with_nothing_written_or_comes_back_exactly(
+def test_a_hostile_turn_is_refused_before_writing_or_read_back_exactly(
     db, labels, fields, text, metadata
 ):
     before = db.stats()

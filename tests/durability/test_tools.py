@@ -268,7 +268,7 @@ LONG = " ".join(f"word{n}" for n in range(400))  # text that does not compress t
         "UPDATE lexicon SET analyser = 'another'",
     ],
 )
-def test_what_follows_from_the_log_is_repaired(place, damage):
+def test_repair_restores_all_data_derived_from_the_log(place, damage):
     with open_database(place) as db:
         before, words = snapshot(db), db.memory("m").search("the cat", 20, mode="lexical")
     _spoil(place, damage)
@@ -385,7 +385,7 @@ def test_a_database_of_the_first_schema_opens_with_everything(place):
         assert_sound(db)
 
 
-def test_what_was_changed_before_there_were_seals_stays_reported(place):
+def test_edits_made_before_seals_existed_are_still_reported(place):
     downgrade(place, 4)
     _spoil(place, "UPDATE turns SET speaker = 'other' WHERE seq = 3 AND memory = 1")
     for _ in range(2):

@@ -282,7 +282,7 @@ def test_the_embedding_model_is_loaded_for_native_mode_alone(fresh):
     save(fresh.checkpoint, {n: t for n, t in fresh.weights.items() if n not in names})
     client = EvoEmbeddingClient(str(fresh.checkpoint), **fresh.where)
     assert len(client.encode_texts_with_memory(["one"])) == 1
-    with pytest.raises(CheckpointError, match="do not tell its shape"):
+    with pytest.raises(CheckpointError, match="cannot be inferred"):
         client.encode_texts_with_memory(["one"], native=True)
 
 

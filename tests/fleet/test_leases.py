@@ -266,7 +266,7 @@ def test_a_fork_takes_no_lease_and_leaves_that_of_the_memory_to_its_holder(worke
         assert execute("SELECT fence FROM memories ORDER BY memory").fetchall() == [(1,), (1,)]
 
 
-def test_what_was_read_with_an_encoder_that_was_changed_meanwhile_is_refused(workers, location):
+def test_a_reading_by_an_encoder_that_was_replaced_meanwhile_is_refused(workers, location):
     left = workers()
     left.memory("m").add("one", id="t1")
     write = ready_to_write(left)
@@ -279,7 +279,7 @@ def test_what_was_read_with_an_encoder_that_was_changed_meanwhile_is_refused(wor
         assert db.verify() == []
 
 
-def test_what_was_read_before_embeddings_were_stored_anew_is_read_again(workers):
+def test_a_turn_is_read_again_if_embeddings_were_rewritten_meanwhile(workers):
     left, right = workers(embeddings="float32"), workers()
     left.memory("m").add("one", id="t1")
     write = ready_to_write(left)

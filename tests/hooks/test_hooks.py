@@ -204,7 +204,7 @@ def test_a_file_without_a_message_adds_nothing(memory, agent, session, text):
     assert capture(memory, agent, session).new == 0
 
 
-def test_what_was_recalled_into_a_session_is_not_captured_again(memory, agent, home):
+def test_quotations_in_a_session_are_not_captured(memory, agent, home):
     memory.add("My kiln is in Lund.", id="lund")
     quoted = quote(memory.history())
     text = f"{quoted}\n{ASKED}"
@@ -282,7 +282,7 @@ def test_the_start_of_a_session_recalls_what_was_said_last_in_its_folder(
     assert recalled.count(OPEN) == recalled.count(CLOSE) == 1
 
 
-def test_what_is_recalled_is_bounded_and_the_newest_comes_last(memory):
+def test_the_recalled_context_is_bounded_and_ends_with_the_newest_turn(memory):
     for number in range(40):
         memory.add(f"Note {number} " + "x" * 5_000, metadata={"project": FOLDER})
     told = json.loads(events.context(memory, start()))["hookSpecificOutput"]["additionalContext"]

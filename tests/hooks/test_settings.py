@@ -125,7 +125,9 @@ HOOKS = st.dictionaries(EVENTS, st.lists(GROUP, min_size=1, max_size=2), min_siz
     st.booleans(),
     st.booleans(),
 )
-def test_whatever_the_settings_are_they_stay_and_come_back(others, hooks, indent, ascii, last):
+def test_other_settings_are_kept_and_uninstalling_restores_the_original(
+    others, hooks, indent, ascii, last
+):
     value = (
         others
         if hooks is None
@@ -247,7 +249,7 @@ def test_empty_settings_come_back_as_they_were(settings, text):
     assert settings.read_text() == text
 
 
-def test_what_changed_in_between_stays(settings):
+def test_uninstalling_keeps_changes_made_after_installation(settings):
     main(["hooks", "install", "claude-code", "--yes"])
     settings.write_text(settings.read_text().replace('"model": "opus"', '"model": "sonnet"'))
     main(["hooks", "uninstall", "claude-code", "--yes"])

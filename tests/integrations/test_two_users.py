@@ -512,7 +512,7 @@ def bytes_of(folder):
 
 
 @pytest.mark.parametrize("keeper", KEEPERS.values())
-def test_what_a_user_sees_changes_and_deletes_is_their_own(keeper, tmp_path):
+def test_a_user_sees_and_erases_only_their_own_turns(keeper, tmp_path):
     alice, bob = (keeper(tmp_path, user) for user in ("alice", "bob"))
     alice.tell(ALICE)
     assert said(bob) == set()

@@ -99,7 +99,7 @@ def test_a_deleted_turn_that_is_shown_again_is_noticed(edited):
         "DELETE FROM hidden",
     ],
 )
-def test_what_took_the_place_of_a_turn_is_sealed(location, key, statement):
+def test_an_edited_replacement_of_a_turn_raises_integrity_error(location, key, statement):
     with evomem.open(location, "hash", integrity_key=key) as db:
         memory = db.memory("a")
         for n in range(1, 4):
@@ -170,7 +170,7 @@ def test_a_turn_in_the_place_of_an_earlier_one_of_itself_is_noticed(location, ke
         (["UPDATE memories SET created = created - 1 WHERE memory = 2"], "entry of memory 2"),
     ],
 )
-def test_what_no_turn_holds_is_reported_too(edited, statements, says):
+def test_verify_reports_edits_outside_of_turns(edited, statements, says):
     with edited(*statements) as db:
         assert any(says in fault for fault in db.verify()), db.verify()
 
@@ -188,7 +188,7 @@ def test_an_encoder_of_an_edited_name_is_not_loaded(edited, location, key):
         assert db.verify() != []
 
 
-def test_what_was_edited_is_not_covered_up_by_going_on(edited):
+def test_later_operations_do_not_hide_an_edited_turn(edited):
     with edited("UPDATE turns SET \"user\" = 'bob drinks poison' WHERE id = 'bob3'") as db:
         bob = db.memory("bob")
         for change in (

@@ -117,7 +117,7 @@ def test_sealing_with_another_key_is_noticed_by_anyone_who_has_the_database_open
         assert db.memory("a").get("after").seq == 6
 
 
-def test_what_has_faults_is_not_sealed_again(sealed):
+def test_a_database_with_faults_cannot_be_sealed(sealed):
     with raw(sealed) as execute:
         execute("UPDATE turns SET metadata = '{}' WHERE id = 't3'")
     with open_at(sealed) as db:

@@ -127,7 +127,7 @@ def test_no_tool_has_an_argument_that_names_a_memory():
 # remember --------------------------------------------------------------------------------------
 
 
-async def test_what_is_remembered_is_stored_with_all_that_was_given(memory, mode):
+async def test_remember_stores_all_given_fields(memory, mode):
     done = await ask(
         memory,
         "remember",
@@ -172,7 +172,7 @@ async def test_a_correction_takes_the_place_of_a_turn(memory):
     assert [record.id for record in memory.history()] == ["a", "c"]
 
 
-async def test_what_was_recalled_is_not_remembered_again(memory):
+async def test_remember_removes_recalled_quotations(memory):
     quoted = text(await ask(memory, "recall", query="Where do I live?"))
     done = await ask(
         memory, "remember", text=f"{quoted}\nI am moving to Rome.", reply=quoted, id="r"
@@ -183,7 +183,7 @@ async def test_what_was_recalled_is_not_remembered_again(memory):
     assert turn.assistant == ""
 
 
-async def test_nothing_but_what_was_recalled_is_refused(memory):
+async def test_remember_refuses_a_text_that_only_quotes(memory):
     quoted = text(await ask(memory, "timeline"))
     assert "stored already" in refused(await ask(memory, "remember", text=quoted))
     assert len(memory) == 2

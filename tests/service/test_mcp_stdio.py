@@ -111,7 +111,7 @@ async def test_without_options_it_reads_with_the_bundled_encoder_in_the_users_fo
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
-async def test_which_memory_it_serves_the_command_line_says(tmp_path):
+async def test_the_command_line_selects_the_memory(tmp_path):
     path = tmp_path / "agent.db"
     async with client(path, "--memory", "acme", "--memory", "bob") as bob:
         await bob.call_tool("remember", {"text": "My PIN is 1234.", "id": "pin"})

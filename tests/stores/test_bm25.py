@@ -129,7 +129,7 @@ def test_a_database_of_another_analyser_is_analysed_again_when_it_is_opened(of_a
                 assert [hit.seq for hit in hits] == expected
 
 
-def test_what_was_edited_before_stays_reported(of_another_analyser):
+def test_rows_edited_before_an_upgrade_are_still_reported(of_another_analyser):
     with raw(of_another_analyser) as execute:
         execute("UPDATE turns SET words = 7 WHERE seq = 2")
     with evomem.open(of_another_analyser, HashEncoder(24)) as db:

@@ -273,7 +273,7 @@ def test_a_file_whose_codes_are_not_of_its_rows_is_not_trusted(copy):
         index_file.load(b"".join(index_file.dump(shard, 1, ENCODER.spec)), 1, ENCODER.spec)
 
 
-def test_who_wants_every_answer_exact_gets_it(copy):
+def test_exact_rows_none_searches_without_codes(copy):
     store, index = opened(copy, exact_rows=None)
     index.search(store.view(1), clustered(1)[0], 10)
     assert index._cached[1].shard.codes is None

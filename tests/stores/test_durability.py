@@ -207,7 +207,7 @@ def locked(path):
     return asked.returncode == 1
 
 
-def test_nothing_that_is_done_with_an_open_database_takes_its_locks(tmp_path):
+def test_operations_on_an_open_database_keep_its_locks(tmp_path):
     """POSIX takes all locks of a process on a file when it closes the file, however it was opened."""
     path = tmp_path / "a.db"
 
@@ -290,7 +290,7 @@ def test_a_database_that_is_created_while_its_file_is_examined_is_recognised(
     store.close()
 
 
-def test_who_names_no_encoder_takes_the_one_of_who_created_the_database_first(
+def test_opening_without_an_encoder_uses_that_of_a_database_created_meanwhile(
     location, monkeypatch
 ):
     def slow(name, **options):
@@ -404,7 +404,7 @@ def test_a_file_that_is_not_a_database_is_refused_and_left_unchanged(tmp_path, n
     assert [p.name for p in tmp_path.iterdir()] == ["a.db"]
 
 
-def test_what_lies_beside_a_file_that_is_no_database_is_left_alone_too(tmp_path):
+def test_files_beside_a_file_that_is_no_database_are_not_changed(tmp_path):
     for ending in ("", "-journal", "-wal"):
         (tmp_path / f"a.db{ending}").write_bytes(DECODE_ERRORS["text"])
     with pytest.raises(DatabaseDamaged, match="another path"):
@@ -524,7 +524,7 @@ def test_a_changed_column_is_reported_by_name_of_the_turn(made, tmp_path, column
         ("DELETE FROM encoder", "has lost the record of its encoder"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_together_is_reported(made, tmp_path, statement, says):
+def test_verify_reports_inconsistent_rows(made, tmp_path, statement, says):
     path = tmp_path / "a.db"
     shutil.copy(made[0] / "a.db", path)
     connection = sqlite3.connect(path)

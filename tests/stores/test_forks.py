@@ -114,7 +114,7 @@ def test_turns_acknowledged_to_a_child_stay_when_the_parent_closes_first(
     assert stored(location)[2:] == ["first", *(f"c{n}" for n in range(8))]
 
 
-def test_what_the_parent_was_acknowledged_is_there_when_the_child_closed_first(db, location):
+def test_acknowledged_turns_of_the_parent_survive_when_the_child_closes_first(db, location):
     memory = db.memory("a")
 
     def child():

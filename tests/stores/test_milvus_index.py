@@ -249,7 +249,7 @@ def test_after_another_encoder_none_of_the_old_vectors_is_left(location, milvus,
         assert db.verify() == []
 
 
-def test_what_cannot_be_opened_is_reported(tmp_path, milvus):
+def test_invalid_index_options_raise_an_error_that_names_them(tmp_path, milvus):
     place = str(tmp_path / "a.db")
     with pytest.raises(StoreError, match="needs milvus_uri="):
         open_sqlite(place, ENCODER.spec, index="milvus")

@@ -97,7 +97,7 @@ def test_tables_that_would_have_to_be_changed_first_are_refused(seen, way):
     assert f"old.db is {REASON[way]}, but has to be upgraded before" in seen["old"]
 
 
-def test_nothing_can_be_created(seen, way):
+def test_a_database_in_a_read_only_folder_cannot_be_created(seen, way):
     assert REASON[way] in seen["empty"]
     assert seen["new"].startswith("StoreError: ")
     assert "choose a file in an existing, writable folder" in seen["new"]

@@ -270,7 +270,7 @@ def bad_readings():
 @pytest.mark.parametrize(
     ("reading", "says"), [p[1:] for p in bad_readings()], ids=[p[0] for p in bad_readings()]
 )
-def test_what_cannot_be_searched_is_refused_before_anything_is_written(store, alice, reading, says):
+def test_invalid_readings_are_refused_before_anything_is_written(store, alice, reading, says):
     view = store.view(alice)
     rows = read_rows(store.state(view), 1, notes(2))
     rows[1] = replace(rows[1], reading=reading)
@@ -509,7 +509,7 @@ def test_a_dropped_memory_whose_turns_a_fork_keeps_cannot_be_read(store, alice):
     assert store.count(store.view(fork)) == 3
 
 
-def test_who_shares_a_row_is_found_through_forks_of_forks(store, alice):
+def test_forks_of_forks_are_listed_for_the_rows_that_they_share(store, alice):
     write(store, alice, notes(6))
     one = store.fork(store.view(alice, seq=4), ("one",))
     two = store.fork(store.view(one, seq=3), ("two",))  # sees nothing of `one`'s own

@@ -169,7 +169,7 @@ def test_the_cache_forgets_a_memory_that_is_purged_or_dropped(two, way):
     assert len(held(store, kept)) == 5
 
 
-def test_what_is_kept_is_bounded_and_its_loss_changes_no_answer(two):
+def test_the_word_cache_is_bounded_and_evictions_change_no_result(two):
     store, other = two
     store._words = WordCache(5000)
     for number in range(6):

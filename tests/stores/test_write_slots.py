@@ -54,7 +54,7 @@ def test_a_slot_is_taken_while_it_is_held_and_each_memory_has_its_own(stores):
     assert not _is_taken(other)
 
 
-def test_who_waits_is_seen_and_comes_before_the_one_who_held_the_slot(stores):
+def test_a_waiting_store_is_noticed_and_gets_the_slot_before_its_last_holder(stores):
     one, other = stores
     order = []
 

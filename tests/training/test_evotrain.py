@@ -33,7 +33,7 @@ def test_lines_that_share_their_turns_become_one_history(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.xz"])
-def test_what_is_written_is_read_back(tmp_path, name):
+def test_written_histories_are_read_back_unchanged(tmp_path, name):
     told = stories(3, 40, seed=5)
     lines = write_evotrain(told, tmp_path / name)
     again = read_evotrain(tmp_path)

@@ -61,7 +61,7 @@ def test_the_evidence_is_the_reply_and_not_the_question():
     assert (question.text, question.evidence) == ("What does Omar do for a living?", (1,))
 
 
-def test_what_is_asked_twice_or_not_answered_is_left_out():
+def test_repeated_and_unanswered_questions_are_omitted():
     twice = told(
         ("Mei", "What do you do for a living?"),
         ("Omar", "I bake bread."),

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from evomem.errors import InputError
-from evomem.mini import load
-from evomem.training.contrastive import recall, recognition, retrieval
+from evomem.mini import load, reading
+from evomem.training.contrastive import loss_of, recall, recognition, retrieval
 from evomem.training.run import Run
 from evomem.training.settings import MiniSettings
 from evomem.training.stories import stories
@@ -85,6 +85,33 @@ def test_memory_that_is_always_dropped_learns_nothing_about_the_queue(
     before = run.model.recall[0].key.weight.clone()
     run.one_step()
     assert torch.allclose(before, run.model.recall[0].key.weight, atol=1e-3)
+
+
+def test_texts_that_share_a_pass_give_the_loss_and_gradients_of_one_text_at_a_time(
+    make_model, tokenizer, tmp_path, monkeypatch
+):
+    run = trainer(make_model, tokenizer, tmp_path, steps=1, drop_memory=0.0)
+    torch.manual_seed(1)
+    for parameter in run.model.parameters():
+        parameter.data.add_(0.05 * torch.randn_like(parameter))
+    [sample] = run._samples()
+
+    def step(tokens_per_pass):
+        monkeypatch.setattr(reading, "PASS", tokens_per_pass)
+        run.model.zero_grad()
+        loss, _ = loss_of(run.model, sample)
+        loss.backward()
+        return loss, {name: value.grad.clone() for name, value in run.model.named_parameters()
+                      if value.requires_grad}  # fmt: skip
+
+    loss, gradients = step(1)
+    for limit in (40, 512):
+        packed_loss, packed_gradients = step(limit)
+        torch.testing.assert_close(packed_loss, loss)
+        for name, gradient in gradients.items():
+            assert gradient.abs().sum() > 0, name
+            torch.testing.assert_close(packed_gradients[name], gradient, atol=1e-5, rtol=1e-4)
+    assert "words.weight" not in gradients
 
 
 def test_the_retrieval_loss_is_small_only_if_all_evidence_is_nearest():

@@ -1,4 +1,4 @@
-"""The model that training starts from: Qwen3 or Qwen3.5 with a new memory, or a checkpoint."""
+"""The model from which training starts: Qwen3 or Qwen3.5 with a new memory, or a checkpoint."""
 
 from __future__ import annotations
 
@@ -60,13 +60,14 @@ def start(base: Base, settings: EvoSettings, device: str | None = None) -> Start
 
     Args:
         base: Folder or hub id.
-        settings: Seed, dtype; for a new model the sizes of its memory and its embedding model,
-            whose size is that of the embeddings.
+        settings: Seed and dtype; for a new model also the sizes of its memory, and its embedding
+            model, which determines the size of embeddings.
         device: See `load_checkpoint`.
 
     Raises:
-        CheckpointError: Something is missing, misshapen, damaged or not implemented.
-        InputError: A checkpoint was trained with another size than the settings ask for.
+        CheckpointError: A file or weight is missing, has the wrong shape, is damaged, or the model is
+            not implemented.
+        InputError: The settings require other sizes than those of the checkpoint.
         EncoderError: The device or the dtype cannot be used.
     """
     folder = resolve(base.source, weights=True, remedy=REMEDY)
@@ -149,7 +150,7 @@ def _resumed(base: Base, folder: Path, settings: EvoSettings, device: str | None
     )
     weights = loaded.weights
     names = {published_name(name): name for name in loaded.model.state_dict()}
-    # Read again: trained weights continue in the precision in which they were stored.
+    # Read again, because the loaded ones may have been cast to a lower precision.
     masters = {
         names[stored]: tensor.to(loaded.model.device, torch.float32)
         for stored, tensor in weights.read(filter(_is_trained, names))
@@ -177,7 +178,7 @@ def _is_trained(published: str) -> bool:
 
 
 def _text_names(weights: Weights, tied: bool) -> dict[str, str]:
-    """Map a base's stored names to their plain names, without vision and other parts."""
+    """Map a base's stored names to their plain names, without the weights of vision and other parts."""
     composite = any(name.startswith(TEXT) for name in weights.shapes)
     prefix = TEXT if composite else "model."
     names = {
@@ -209,7 +210,7 @@ def _drawn(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
     """Return a new parameter's initial value (see "Training objective")."""
     if name == "memory_queries":
         return torch.randn(shape, generator=generator) * 0.02
-    if ".lora_A." in name:  # as nn.Linear: uniform within 1 / sqrt(inputs)
+    if ".lora_A." in name:  # as in nn.Linear: uniform within 1 / sqrt(inputs)
         return (torch.rand(shape, generator=generator) * 2 - 1) / math.sqrt(shape[-1])
     if ".lora_B." in name or name.endswith(".bias"):
         return torch.zeros(shape)

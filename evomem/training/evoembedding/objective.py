@@ -1,13 +1,13 @@
-"""The training objective (see "Training objective"), of many histories in few forward passes.
+"""The training objective (see "Training objective") for several histories that share forward passes.
 
-Three kinds of passes, each over rows of input embeddings that are packed by length:
+There are three kinds of passes, each over rows of input embeddings that are grouped by length:
 
-1. the memory: chunk k of every history at once. Chunks of one history follow each other, since each
-   reads the latents that the earlier ones wrote; gradients flow through all of them;
+1. the memory: chunk k of every history at once. The chunks of one history are read in order, since each
+   reads the latents that earlier chunks wrote; gradients flow through all of them;
 2. the embeddings: every turn after the queue before it, every question after the last queue;
-3. answers: next-token prediction by the plain base, the queue inserted into the question's prompt.
+3. answers: next-token prediction by the base alone, with the queue in the prompt of the question.
 
-The packing of rows does not change the results: decoders are causal, so padding after a row's end
+The grouping of rows does not change the results: decoders are causal, so padding after a row's end
 cannot affect it.
 """
 
@@ -80,7 +80,7 @@ def contrastive(scores: Tensor, evidence: Sequence[tuple[int, ...]]) -> Tensor:
 def evolve_all(
     model: EvoEmbedding, histories: Sequence[Sequence[Ids]], budget: int
 ) -> list[Tensor]:
-    """Return all latents of each history, `(turns * M, H)`, chunk by chunk (see "Chunks")."""
+    """Return all latents of each history, `(turns * M, H)`, written chunk by chunk (see "Chunks")."""
     plans = [chunks(segments) for segments in histories]
     size = model.decoder.config.hidden_size
     empty = model.memory_queries.new_zeros(0, size)
@@ -128,7 +128,7 @@ def score_all(
 def answer_losses(
     model: EvoEmbedding, samples: Sequence[Sample], latents: Sequence[Tensor], budget: int
 ) -> list[Tensor]:
-    """Return each history's mean loss of its answers by the plain base, 0 if it has none."""
+    """Return the mean loss of each history's answers by the base alone, 0 if it has none."""
     rows, places, labels = [], [], []
     for sample, own in zip(samples, latents, strict=True):
         queue = own[-model.config.capacity :]

@@ -21,7 +21,7 @@ class Processes:
             device: Such as `"cpu"`; by default each process's own GPU, if there are any.
 
         Raises:
-            MissingExtra: There are several, but `accelerate` is not installed.
+            MissingExtra: There are several processes, but `accelerate` is not installed.
         """
         self.count = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = 0
@@ -35,7 +35,7 @@ class Processes:
         """Replace each tensor by its mean over all processes; float32, on the device of this process."""
         if self.count == 1:
             return
-        # In one message instead of one per gradient.
+        # One message instead of one per gradient.
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         flat = self._accelerate.utils.reduce(flat, "mean")
         for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):

@@ -1,4 +1,4 @@
-"""Histories and questions as token ids: the input of protocol R, and the scored answers."""
+"""Histories and questions as token ids: the input of protocol R, and the answers to be learnt."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Sample:
 
 
 def make_sample(tokens: Tokens, history: History, questions: Sequence[Question]) -> Sample:
-    """Return `questions` about `history` as a memory would read them: without special tokens in the texts."""
+    """Return `questions` about `history` as a memory reads them: special-token strings in texts are plain text."""
     turns = [tokens.defuse(turn) for turn in history.turns]
     return Sample(
         segments=[tokens.exchange(*sides(turn)) for turn in turns],

@@ -1,4 +1,4 @@
-"""Write a checkpoint in the published layout (see "Checkpoint"): the reference and evomem read it."""
+"""Writes checkpoints in the published layout (see "Checkpoint"), which the reference and evomem read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from evomem.training.evoembedding.base import Start, published_name
 def save_checkpoint(begun: Start, masters: Mapping[str, Tensor], folder: Path) -> None:
     """Write `config.json` and safetensors, in shards of 5 GB; an older checkpoint is replaced.
 
-    Frozen weights are copied from their files, bit by bit; trained weights are float32.
+    Frozen weights are exact copies of the stored ones; trained weights are float32.
     """
     tensors: dict[str, Tensor] = {}
     for weights, names in begun.frozen:

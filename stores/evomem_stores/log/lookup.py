@@ -23,7 +23,7 @@ from sqlalchemy.sql import ColumnExpressionArgument
 from evomem.store import Span, View
 from evomem_stores.database.compiled import Statement
 from evomem_stores.database.dialects import OneOf
-from evomem_stores.database.tables import hidden, memories, row_number, turns, within
+from evomem_stores.database.tables import hidden, memories, row_number, turns, within, within_by_seq
 from evomem_stores.log import ledger
 from evomem_stores.log.rows import RECORD_COLUMNS, micros
 
@@ -37,6 +37,7 @@ def read(
     *conditions: ColumnExpressionArgument[bool],
     seqs: Iterable[int] | None = None,
     ids: Iterable[str | None] | None = None,
+    sessions: Iterable[str] | None = None,
     after: int = 0,
     limit: int | None = None,
     newest_first: bool = False,
@@ -50,18 +51,22 @@ def read(
         *conditions: Conditions on a row.
         seqs: Only rows with these seqs.
         ids: Only rows with these ids.
+        sessions: Only rows with these sessions.
         after: Only rows with a greater seq.
         limit: How many rows at most.
         newest_first: Whether to reverse the order.
     """
     wanted_seqs = None if seqs is None else sorted({int(seq) for seq in seqs})
     wanted_ids = None if ids is None else list(ids)
+    wanted_sessions = None if sessions is None else list(sessions)
     selected = [turns.c[name] for name in columns]
     for span in reversed(seen) if newest_first else seen:
         if span.last <= after or limit == 0:
             continue
         part = span._replace(first=max(span.first, after + 1))
-        query = select(*selected).where(*_rows(part, wanted_seqs, wanted_ids), *conditions)
+        query = select(*selected).where(
+            *_rows(part, wanted_seqs, wanted_ids, wanted_sessions), *conditions
+        )
         query = query.order_by(turns.c.row.desc() if newest_first else turns.c.row).limit(limit)
         for row in connection.execute(query).mappings():
             if limit is not None:
@@ -70,7 +75,10 @@ def read(
 
 
 def _rows(
-    span: Span, seqs: list[int] | None, ids: Sequence[str | None] | None
+    span: Span,
+    seqs: list[int] | None,
+    ids: Sequence[str | None] | None,
+    sessions: Sequence[str] | None,
 ) -> tuple[ColumnElement[bool], ...]:
     """Return the condition for rows of a span in the form that the best index answers."""
     if seqs is not None:
@@ -80,6 +88,8 @@ def _rows(
         seq = turns.c.seq + 0  # keeps SQLite from using another index than the one on (memory, id)
         own = turns.c.memory == span.memory
         return own, seq.between(span.first, span.last), OneOf(turns.c.id, ids)
+    if sessions is not None:
+        return (*within_by_seq(span), OneOf(turns.c.session, sessions))
     return (within(span),)
 
 

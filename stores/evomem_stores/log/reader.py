@@ -30,7 +30,6 @@ from evomem.store import (
 )
 from evomem_stores.database.compiled import Statement
 from evomem_stores.database.connections import Connections
-from evomem_stores.database.dialects import OneOf
 from evomem_stores.database.extent import extent
 from evomem_stores.database.seals import seals_of
 from evomem_stores.database.tables import (
@@ -218,11 +217,17 @@ class LogReader:
         self, view: View, *, sessions: Sequence[str] | None = None, after: int = 0, limit: int
     ) -> list[tuple[Record, int | None]]:
         """See `Store.told`."""
-        named = () if sessions is None else (OneOf(turns.c.session, sessions),)
         with self._connections.reading() as connection:
             _, gone = self._hidden(connection, view)
             seals = seals_of(connection)
-            rows = read(connection, view.spans, RECORD_COLUMNS, *named, after=after, limit=limit)
+            rows = read(
+                connection,
+                view.spans,
+                RECORD_COLUMNS,
+                sessions=sessions,
+                after=after,
+                limit=limit,
+            )
             return [(decode_record(row, seals), gone.get(row["seq"])) for row in rows]
 
     def replacements(self, view: View) -> dict[int, int]:

@@ -60,7 +60,7 @@ async def test_the_turns_that_the_model_was_shown_are_named_and_marked(memory, s
 
 
 @pytest.mark.parametrize("providers", [(), (InMemoryHistoryProvider(),)], ids=["behind", "before"])
-async def test_what_the_prompt_shows_is_not_recalled(memory, session, providers):
+async def test_turns_in_the_prompt_are_not_recalled(memory, session, providers):
     model = Model("Noted.", "Fluffy.")
     agent = agent_of(model, memory, providers=providers)
     await agent.run("My cat is called Fluffy.", session=session)

@@ -108,7 +108,7 @@ def test_reset_forgets_this_retriever_and_no_other(notes):
     assert other.collection.get()["ids"] == ["chess"]
 
 
-def test_what_lightmem_s_copy_of_a_mem_saves_can_be_loaded(notes):
+def test_a_collection_saved_by_lightmem_s_copy_of_a_mem_can_be_loaded(notes):
     saved = notes.collection.get(include=["documents", "metadatas"])
     fresh = ChromaRetriever("memories_u1", "m", embedder_provider="huggingface", encoder="hash")
     fresh.collection.add(**saved, embeddings=[[0.0]] * 2)

@@ -46,7 +46,7 @@ def test_an_unknown_attribute_is_refused_as_by_a_mem(system):
         system.add_note("x", colour="red")
 
 
-def test_what_is_not_there_is_none_or_false(system):
+def test_unknown_ids_give_none_false_or_no_hits(system):
     assert system.read("nobody") is None
     assert system.update("nobody", content="x") is False
     assert system.delete("nobody") is False
@@ -142,7 +142,7 @@ def test_two_systems_in_one_process_are_independent(system, ids):
     assert len(other.search("cat", k=9)) == 1
 
 
-def test_nothing_evolves_without_an_llm(system, ids):
+def test_notes_do_not_evolve_without_an_llm(system, ids):
     note = system.read(ids[0])
     assert system.process_memory(note) == (False, note)
     assert system.analyze_content("x") == {"keywords": [], "context": "General", "tags": []}

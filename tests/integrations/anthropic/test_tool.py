@@ -140,7 +140,7 @@ def test_each_file_is_one_turn_and_its_versions_stay_visible(tool, memory):
     assert hit.record.turn.speaker == B
 
 
-def test_what_changes_nothing_writes_nothing(tool, memory):
+def test_a_command_without_effect_writes_nothing(tool, memory):
     do(tool, "create", A, file_text="I like tea.")
     do(tool, "str_replace", A, old_str="tea", new_str="tea")
     assert len(memory.history(all=True)) == 1

@@ -84,7 +84,7 @@ def test_a_session_that_is_loaded_in_part_adds_nothing(program):
     assert program.log() == [("One.", "Looking.\n1."), ("Two.", "2.")]
 
 
-def test_what_a_rewind_takes_back_is_gone_and_its_place_is_taken(program):
+def test_a_rewind_removes_later_turns_and_new_ones_replace_them(program):
     for text in ("One.", "Two.", "Three."):
         program.say(text, "Yes.")
     runner = program.runner(Model(replies=["No."], shown=[]))

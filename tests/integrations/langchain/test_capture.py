@@ -159,7 +159,7 @@ def test_documents_put_around_a_question_are_not_the_users_words(memory):
 
 
 @pytest.mark.parametrize("place", ["before", "behind"])
-def test_what_is_redacted_is_redacted_in_the_memory(memory, place):
+def test_the_memory_stores_redacted_text(memory, place):
     redact = PIIMiddleware("email", apply_to_input=True, apply_to_output=True)
     more = {"first": [redact]} if place == "before" else {}
     after = [redact] if place == "behind" else []
@@ -380,7 +380,7 @@ def test_a_text_that_no_log_can_hold_ends_no_thread(memory):
     ]
 
 
-async def test_what_could_not_be_written_is_written_with_the_next_run(tmp_path):
+async def test_a_failed_write_is_repeated_with_the_next_run(tmp_path):
     path = str(tmp_path / "agent.db")
     db = evomem.open(path, encoder="hash")
     away = evomem.open(path)

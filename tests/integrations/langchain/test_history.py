@@ -86,7 +86,7 @@ def test_messages_longer_than_metadata_come_out_as_they_went_in(history):
     assert len(said(history)) == 2
 
 
-def test_what_no_turn_can_hold_is_cut_and_says_so(history):
+def test_oversized_messages_are_cut_and_marked(history):
     picture = {"type": "image", "base64": "x" * 300_000, "mime_type": "image/png"}
     history.add_messages(
         [

@@ -124,7 +124,7 @@ def test_options_reach_the_search(memory, model):
     assert "Miso" not in system(model)
 
 
-def test_what_the_model_is_shown_anyway_is_not_looked_up(memory, model):
+def test_the_question_and_earlier_messages_of_the_thread_are_not_recalled(memory, model):
     """Neither the question itself nor what was said before in the same thread."""
     talk = agent(model, memory)
     talk.invoke(say("My cat is called Miso."), THREAD)
@@ -134,7 +134,7 @@ def test_what_the_model_is_shown_anyway_is_not_looked_up(memory, model):
     assert "Miso" in system(model)
 
 
-def test_what_was_cut_from_the_thread_is_looked_up_again(memory, model):
+def test_messages_removed_from_the_thread_are_recalled(memory, model):
     talk = agent(model, memory)
     talk.invoke(say("My cat is called Miso."), THREAD)
     talk.update_state(THREAD, {"messages": [RemoveMessage(REMOVE_ALL_MESSAGES)]})
@@ -191,7 +191,7 @@ def test_an_interrupted_and_resumed_run_is_written_once(memory):
     assert texts(memory) == [SKY]
 
 
-def test_what_was_said_in_a_run_that_was_left_off_is_written_with_the_next(memory):
+def test_messages_of_an_interrupted_run_are_written_with_the_next_run(memory):
     model = Scripted(answer=use_tool, shown=[])
     stop = HumanInTheLoopMiddleware(interrupt_on={"look": True})
     talk = agent(model, memory, tools=[look], after=[stop])
@@ -266,7 +266,7 @@ def test_an_answer_that_is_made_again_replaces_the_old_one(memory, model):
     assert texts(memory) == ["User: hello\nAssistant: A better answer."]
 
 
-def test_what_was_purged_from_the_memory_does_not_come_back(memory, model):
+def test_purged_turns_are_not_written_again(memory, model):
     talk = agent(model, memory)
     talk.invoke(say("My secret is 1234."), THREAD)
     memory.purge(memory.history()[0].id)
@@ -361,7 +361,7 @@ class User:
     name: str
 
 
-def test_nothing_of_another_user_of_the_same_thread_is_written(db):
+def test_messages_of_another_user_in_the_same_thread_are_not_written(db):
     def answer(messages):
         if "crash" in messages[-1].text:
             raise RuntimeError("no answer")

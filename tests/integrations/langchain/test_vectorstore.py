@@ -92,7 +92,7 @@ def test_an_id_twice_in_one_call_means_its_last_text(store):
     assert ids(store.similarity_search("one", k=10)).count("same") == 1
 
 
-def test_what_was_deleted_can_be_added_again(store):
+def test_deleted_documents_can_be_added_again(store):
     store.delete(["miso", "nobody"])
     assert store.get_by_ids(["miso"]) == []
     store.add_documents(NOTES)

@@ -109,7 +109,7 @@ def test_a_value_is_copied_in_and_out(store):
     assert store.get(NS, "k").value == {"list": [1]}
 
 
-def test_what_is_not_there_is_none_and_can_be_deleted(store):
+def test_a_missing_item_is_none_and_deleting_it_has_no_effect(store):
     assert store.get(NS, "k") is None
     store.delete(NS, "k")
     assert store.search(NS) == []
@@ -265,7 +265,7 @@ def test_without_a_query_the_item_put_last_comes_first(facts):
     assert {item.score for item in hits} == {None}
 
 
-def test_what_is_not_indexed_is_listed_and_fills_a_search_unscored(facts):
+def test_items_without_an_index_are_listed_and_follow_scored_hits(facts):
     facts.put(NS, "secret", {"text": "The cat burglar."}, index=False)
     facts.put(NS, "empty", {"stars": 1})
     hits = facts.search(NS, query="the cat burglar")
@@ -275,7 +275,7 @@ def test_what_is_not_indexed_is_listed_and_fills_a_search_unscored(facts):
     assert facts.get(NS, "secret").value == {"text": "The cat burglar."}
 
 
-def test_what_is_not_indexed_is_not_read(facts, db):
+def test_items_without_an_index_are_not_embedded(facts, db):
     facts.put(NS, "secret", {"text": "The cat burglar."}, index=False)
     assert log(db, "facts", *NS)[-1] == "secret"
 

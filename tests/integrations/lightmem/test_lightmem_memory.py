@@ -31,7 +31,7 @@ def test_messages_are_stored_at_once_and_retrieved_as_lightmem_writes_them():
     ("use", "said"),
     [("user_only", ["user", "user"]), ("assistant_only", ["assistant"]), ("hybrid", None)],
 )
-def test_whose_messages_are_stored_is_configured(use, said):
+def test_messages_use_selects_the_roles_that_are_stored(use, said):
     light = memory(messages_use=use)
     light.add_memory(TALK)
     roles = [entry["payload"]["role"] for entry in light.embedding_retriever.get_all()]
@@ -114,7 +114,7 @@ def test_a_configuration_s_collection_on_disk_is_opened_again(tmp_path):
     assert len(again.retrieve("cat")) == 2
 
 
-def test_what_needs_an_llm_does_nothing_or_says_so():
+def test_methods_that_need_an_llm_do_nothing_or_raise():
     light = memory()
     light.add_memory(TALK)
     assert light.construct_update_queue_all_entries(top_k=5) is None

@@ -155,7 +155,7 @@ def test_another_text_s_vector_makes_the_fact_the_newest_turn(embedder, store):
     assert store.get("0").payload == {"memory": "dog"}
 
 
-def test_what_is_not_there_is_none_false_or_nothing(store):
+def test_deleting_twice_is_allowed_and_a_deleted_id_does_not_exist(store):
     assert store.exists("0")
     store.delete("0")
     store.delete("0")

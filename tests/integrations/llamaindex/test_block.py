@@ -53,7 +53,7 @@ async def test_a_session_id_leaves_no_trace_in_what_is_read(block):
     assert (record.turn.session, "s7" in record.text) == ("s7", False)
 
 
-async def test_what_is_put_twice_is_read_once_and_nothing_is_no_trouble(block):
+async def test_messages_put_twice_are_stored_once_and_an_empty_list_is_accepted(block):
     await block.aput([])
     for _ in range(2):
         await block.aput([user("I live in Bergen."), assistant("Nice.")], session_id="s")

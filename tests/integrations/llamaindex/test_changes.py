@@ -52,7 +52,7 @@ def test_other_conversations_and_windows_replace_nothing(make):
     assert said(memory) == [("Hello.", "Hi."), ("Price?", "41 kroner."), ("Name?", "Bo.")]
 
 
-def test_what_could_not_be_written_is_written_with_the_next_turn(make, tmp_path):
+def test_a_failed_write_is_repeated_with_the_next_turn(make, tmp_path):
     memory = make(options={"busy_timeout": 0.05})
     strict = make(options={"busy_timeout": 0.05}, strict=True, session="strict")
     memory.put_messages(HELLO)

@@ -311,7 +311,7 @@ def test_unassigned_messages_go_when_no_log_holds_their_turns_any_more(make, tmp
 
 
 @pytest.mark.parametrize("mode", ["wal", "delete"])
-def test_what_was_deleted_before_files_were_opened_securely_goes_too(make, tmp_path, mode):
+def test_purging_also_erases_messages_deleted_without_secure_delete(make, tmp_path, mode):
     memory = make()
     memory.put_messages([*PIN, user("Something long " * 500)])
     memory.put_messages(CAT)

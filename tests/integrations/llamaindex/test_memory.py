@@ -52,7 +52,7 @@ def test_two_messages_in_a_row_are_answered_together(make):
     assert texts(memory) == ["User: Hello?\nIs anybody there?\nAssistant: Yes."]
 
 
-def test_what_is_said_before_a_tool_is_called_is_a_part_of_the_answer(make):
+def test_text_before_a_tool_call_is_part_of_the_answer(make):
     memory = make()
     look = assistant("Let me look.")
     look.additional_kwargs["tool_calls"] = [{"id": "c1"}]
@@ -100,7 +100,7 @@ def test_messages_without_text_are_no_turns(make):
     assert memory.get_all()[0].blocks == picture.blocks
 
 
-def test_what_no_turn_can_hold_is_cut_and_the_conversation_continues(make):
+def test_an_oversized_message_is_cut_in_the_turn_and_kept_in_the_chat(make):
     memory = make()
     long = "a\x00b " * 100_000
     memory.put_messages([user(long), assistant("I see.")])
@@ -159,7 +159,7 @@ def test_turns_that_the_history_shows_are_not_repeated(make):
     assert remembered(memory.get()) == ""
 
 
-def test_what_is_set_beyond_the_limit_is_kept_and_remembered(make):
+def test_messages_set_beyond_the_token_limit_are_stored_and_recalled(make):
     memory = make(token_limit=60)
     messages = [user("I live in Bergen."), assistant("A rainy place!")]
     messages += [(user, assistant)[n % 2](f"This is line {n} of a long talk.") for n in range(40)]

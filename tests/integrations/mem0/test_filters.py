@@ -89,7 +89,7 @@ names = count()
 
 @settings(max_examples=25)
 @given(filters=FILTERS, payloads=st.lists(PAYLOADS, min_size=1, max_size=5))
-def test_what_is_found_is_what_the_filter_means(db, filters, payloads):
+def test_a_filter_returns_exactly_the_payloads_that_satisfy_it(db, filters, payloads):
     memory = db.memory("filters", str(next(names)))
     for number, payload in enumerate(payloads):
         memory.add("x", id=str(number), metadata=payload)
@@ -133,6 +133,6 @@ def test_a_list_is_found_by_its_elements_and_what_has_no_list_by_nothing(db):
         ({7: 1}, "keys must be strings"),
     ],
 )
-def test_what_cannot_be_filtered_is_refused(filters, match):
+def test_invalid_filters_are_refused(filters, match):
     with pytest.raises(QueryError, match=match):
         as_where(filters)

@@ -66,7 +66,7 @@ def texts(result):
 # through Mem0 -----------------------------------------------------------------------------------
 
 
-def test_what_mem0_extracts_is_read_found_changed_and_forgotten(theirs):
+def test_extracted_facts_can_be_found_updated_and_deleted(theirs):
     assert isinstance(theirs.vector_store, VectorStoreBase)
     messages = [{"role": "user", "content": "I live in Bergen.\nI have a cat."}]
     added = theirs.add(messages, user_id="alice")["results"]
@@ -206,7 +206,7 @@ def test_missing_ids_are_no_error_and_rows_without_text_are(store):
 # beside Mem0 ------------------------------------------------------------------------------------
 
 
-def test_what_the_stand_in_returns_has_the_shape_of_what_mem0_returns(theirs, tmp_path):
+def test_results_have_the_same_shapes_as_those_of_mem0(theirs, tmp_path):
     ours = Memory(
         {"vector_store": {"config": {"location": str(tmp_path / "o.db"), "encoder": "hash"}}}
     )

@@ -66,7 +66,7 @@ def test_without_inference_every_message_is_a_memory(memory):
 
 
 @pytest.mark.parametrize("infer", [True, False])
-def test_what_says_nothing_and_what_tools_return_is_left_out(memory, infer):
+def test_empty_system_and_tool_messages_are_not_stored(memory, infer):
     added = memory.add(
         [
             {"role": "user", "content": [{"type": "text", "text": "Look!"}, {"type": "image_url"}]},
@@ -147,7 +147,7 @@ def test_an_item_has_the_fields_of_mem0s(memory):
         ("x", {"user_id": "a", "metadata": {"f": object()}}, "plain JSON"),
     ],
 )
-def test_what_cannot_be_added_is_refused_before_anything_is_written(
+def test_invalid_messages_are_refused_before_anything_is_written(
     memory, db, messages, options, match
 ):
     with pytest.raises(ValueError, match=match):
@@ -256,7 +256,7 @@ def test_filters_on_metadata_are_honoured(memory):
         ({"query": "x", "user_id": "a", "filters": {"user_id": "b"}}, "'a', but 'b'"),
     ],
 )
-def test_what_cannot_be_searched_is_refused(memory, arguments, match):
+def test_invalid_search_arguments_are_refused(memory, arguments, match):
     with pytest.raises(ValueError, match=match):
         memory.search(**arguments)
 
@@ -298,7 +298,7 @@ def test_hybrid_search_is_a_matter_of_configuration(db):
         Memory(database=db, mode="lexical")
 
 
-def test_what_has_expired_is_not_found_unless_asked_for(memory):
+def test_expired_memories_are_found_only_with_show_expired(memory):
     memory.add("Old news.", user_id="a", expiration_date=YESTERDAY)
     new = only_id(memory.add("New news.", user_id="a", expiration_date=date.max))
     for shown, expected in ((False, {"New news."}), (True, {"New news.", "Old news."})):

@@ -80,7 +80,7 @@ async def test_the_turns_that_the_model_was_shown_are_named_and_marked(memory, s
     assert (written.turn.source, written.turn.session) == ("chat", "now")
 
 
-async def test_what_the_prompt_shows_is_not_recalled(memory, session):
+async def test_turns_in_the_prompt_are_not_recalled(memory, session):
     model = scripted("Noted.", "Fluffy.")
     agent = agent_of(model)
     await run(agent, "My cat is called Fluffy.", memory, session)

@@ -106,7 +106,7 @@ async def test_the_turns_that_the_model_was_shown_are_named_and_marked(memory):
     assert written.turn.session == result.conversation_id
 
 
-async def test_what_the_prompt_shows_is_not_recalled(memory):
+async def test_turns_in_the_prompt_are_not_recalled(memory):
     script = Script("Noted.", "Fluffy.")
     agent = agent_of(script, EvoMemCapability(memory))
     first = await agent.run("My cat is called Fluffy.")

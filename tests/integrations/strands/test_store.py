@@ -41,7 +41,7 @@ def log(memory):
     return [(record.turn.user, record.turn.assistant) for record in memory.history()][1:]
 
 
-def test_what_is_recalled_is_shown_with_its_day_and_kept_nowhere(memory):
+def test_recalled_turns_are_shown_with_their_time_and_not_stored_as_messages(memory):
     model = Model("In Bergen.")
     agent = agent_of(model, EvoMemMemoryStore(memory, session="now").manager())
     agent("Where do I live?")
@@ -53,7 +53,7 @@ def test_what_is_recalled_is_shown_with_its_day_and_kept_nowhere(memory):
     assert written.turn.recalled == (memory.history()[0].id,)
 
 
-def test_what_the_prompt_holds_is_not_recalled(memory):
+def test_turns_in_the_prompt_are_not_recalled(memory):
     model = Model("Noted.", "Fluffy.")
     agent = agent_of(model, EvoMemMemoryStore(memory, session="now").manager())
     agent("My cat is called Fluffy.")
@@ -133,7 +133,7 @@ def test_the_models_own_tools_search_and_add(memory):
     assert (last.user, last.session, last.source) == ("The user has a cat.", None, "chat")
 
 
-def test_what_could_not_be_written_is_written_later(memory):
+def test_a_failed_write_is_repeated_later(memory):
     full = [OSError("full")] * 3  # reading; writing after the run, and at its end
 
     def opened():

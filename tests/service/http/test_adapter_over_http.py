@@ -7,7 +7,7 @@ from evomem.adapter import Adapter
 pytestmark = pytest.mark.enable_socket
 
 
-async def test_what_was_captured_is_recalled_as_a_quotation(db):
+async def test_a_captured_exchange_is_recalled_as_a_quotation(db):
     adapter = Adapter(db.memory("alice"), strict=True)
     exchange = [
         {"role": "user", "content": "I moved to <Oslo>."},

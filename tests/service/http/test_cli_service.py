@@ -63,7 +63,7 @@ def test_a_key_can_expire(run, expires):
         ("serve", "--behind-proxy"),
     ],
 )
-def test_what_makes_no_sense_or_is_not_safe_is_refused(run, words):
+def test_invalid_and_unsafe_options_are_refused(run, words):
     code, out, err = run(*words)
     assert (code, out) == (2, "")
     assert err

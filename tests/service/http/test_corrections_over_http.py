@@ -13,7 +13,7 @@ NOT_OVER_HTTP = ["test_a_correction_takes_two_transactions"]  # of the database 
 globals().update(borrowed(test_corrections, without=NOT_OVER_HTTP))
 
 
-def test_what_needs_the_database_itself_says_so(db):
+def test_operations_that_need_the_database_itself_raise_service_error(db):
     calls = [lambda: db.encoder, lambda: db.drop_generations(), lambda: db.seal(b"k" * 32)]
     for call in calls:
         with pytest.raises(ServiceError, match="needs the database itself"):

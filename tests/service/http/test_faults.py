@@ -201,7 +201,7 @@ def database_server():
 
 
 @pytest.mark.slow
-def test_nothing_is_lost_when_the_database_server_restarts_under_load():
+def test_a_restart_of_the_database_server_under_load_loses_no_turn():
     done: list[list[str]] = [[], [], []]
     stop = threading.Event()
 

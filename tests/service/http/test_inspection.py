@@ -216,7 +216,7 @@ def test_only_the_best_turns_of_a_search_are_read_without_memory(tess, monkeypat
     assert {hit.seq for hit in result.hits} <= best
 
 
-def test_what_one_memory_has_read_alone_is_not_known_to_another(client, tess):
+def test_cached_readings_are_not_shared_between_memories(client, tess):
     alone, db = Alone(), client.app.service.db
     alone.search(tess, "live", 1)
     read = len(alone._known._held)

@@ -114,7 +114,7 @@ def test_a_key_that_makes_no_sense_is_not_made(store, wrong, says):
     assert not store.any()
 
 
-def test_what_is_remembered_of_a_key_holds_until_anybody_writes_to_the_keys(store, tmp_path):
+def test_a_cached_key_is_valid_until_any_key_changes(store, tmp_path):
     secret, key = store.create(("acme",), ["read"])
     assert store.remembered(secret) is None
     assert store.find(secret) == store.find(secret) == store.remembered(secret)
@@ -127,7 +127,7 @@ def test_what_is_remembered_of_a_key_holds_until_anybody_writes_to_the_keys(stor
     assert store.remembered(secret) is None
 
 
-def test_what_is_remembered_of_a_key_ends_when_it_expires(store, monkeypatch):
+def test_a_cached_key_is_dropped_when_it_expires(store, monkeypatch):
     soon = datetime.now(timezone.utc) + timedelta(seconds=50)
     secret, _ = store.create((), ["read"], expires=soon)
     assert [store.find(secret), store.find(secret)] == [store.remembered(secret)] * 2
@@ -135,7 +135,7 @@ def test_what_is_remembered_of_a_key_ends_when_it_expires(store, monkeypatch):
     assert store.remembered(secret) is None
 
 
-def test_that_no_key_is_needed_is_remembered_until_one_is_made(store):
+def test_the_absence_of_keys_is_cached_until_a_key_is_created(store):
     assert not store.any()
     assert store.remembered("") is not None
     store.create((), ["read"])

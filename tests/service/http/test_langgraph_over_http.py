@@ -19,7 +19,7 @@ LOOK_INSIDE = (
     "test_a_search_of_many_namespaces_takes_few_statements_and_none_twice",
     "test_each_namespace_is_searched_with_the_state_of_its_own_log",
     "test_two_processes_write_one_namespace",
-    "test_what_is_not_indexed_is_not_read",
+    "test_items_without_an_index_are_not_embedded",
 )
 """Tests that look at the database itself."""
 OF_VALUES = (

@@ -126,7 +126,7 @@ def send(served, headers, body=LIST, method="POST"):
     return httpx.request(method, f"{served.url}/mcp", headers={**TALK, **headers}, content=content)
 
 
-def test_what_guards_the_other_addresses_guards_this_one(served):
+def test_the_mcp_endpoint_checks_keys_hosts_origins_and_sizes(served):
     secret = key_for(served, "guarded")
     good = {"Authorization": f"Bearer {secret}"}
     assert send(served, good).status_code == 200

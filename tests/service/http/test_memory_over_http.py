@@ -20,7 +20,7 @@ HERE_ALONE = (
     "test_a_healthy_database_verifies_and_counts",  # in a database where no other test made a memory
     "test_a_memory_is_shown_with_its_name_and_its_point",
     "test_a_taken_id_after_the_first_batch_leaves_the_log_as_it_was",  # each request is a transaction
-    "test_what_is_kept_for_a_memory_does_not_grow_with_its_turns_or_its_writers",
+    "test_the_engine_keeps_one_state_per_memory_and_no_unused_locks",
 )
 globals().update(borrowed(test_memory, without=HERE_ALONE))
 

@@ -219,7 +219,7 @@ def test_the_map_can_be_read_with_the_arrow_keys(tab, service):
     assert best.get_attribute("aria-label") == f"{hits[0].score:.2f}"
 
 
-def test_what_was_replaced_and_where_forks_part_can_be_seen(tab, service):
+def test_the_page_shows_replaced_turns_and_where_forks_diverge(tab, service):
     page = tab.open(TESS + "replaced", key=service.secret)
     assert texts(page, ".pair .seq") == ["Turn 2", "Turn 5"]
     page = tab.open(TESS + "forks")
@@ -272,7 +272,7 @@ def test_a_purge_of_what_forks_share_has_to_name_them(tab, service):
     assert len(memory) == len(service.service.db.memory("shared", "fork")) == 0
 
 
-def test_who_may_only_read_sees_the_influence_and_no_way_to_purge(tab, service):
+def test_a_read_only_key_sees_the_influence_and_no_purge_button(tab, service):
     secret, _ = service.service.keys.create(("acme",), ["read"])
     page = tab.open(TESS + "timeline", key=secret)
     page.get_by_role("button", name="Influence of turn 3").click()

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.enable_socket  # to a service of this process, on loopb
 homes = test_past.homes
 LOOK_INSIDE = (
     "test_a_memory_that_is_read_again_equals_one_that_was_fed_in_order_of_time",  # and `progress`
-    "test_what_was_replaced_stays_replaced_when_a_memory_is_read_again",
+    "test_rereading_a_memory_keeps_replaced_turns_replaced",
     "test_a_fork_that_shares_what_would_move_is_in_the_way",
 )
 """Tests that compare what only the database itself has."""

@@ -110,7 +110,7 @@ def test_a_body_that_makes_no_sense_is_refused_and_says_what_is_wrong(client, pa
 @pytest.mark.parametrize(
     "body", [b"{", b"\xff\xfe", b"[" * 100_000, b'{"k": 1' + b"0" * 5000 + b"}"]
 )
-def test_what_is_not_json_is_refused(client, body):
+def test_bodies_that_are_not_json_are_refused(client, body):
     made = client.post(ONE + "/search", content=body, headers=JSON)
     assert made.status_code in (400, 422)
     assert made.headers["content-type"] == "application/problem+json"
@@ -413,7 +413,7 @@ async def test_files_go_both_ways(tmp_path, service, db):
 
 
 @pytest.mark.enable_socket
-def test_what_was_exported_of_one_memory_can_be_added_again(service):
+def test_an_exported_memory_can_be_added_to_another(service):
     with service.connect() as db:
         db.memory("from").add_many([{"role": "user", "content": f"note {n}"} for n in range(70)])
         lines = httpx.get(service.url + "/v1/memories/from/export").content
@@ -478,7 +478,7 @@ def test_health_says_when_the_database_is_away_and_back(tmp_path):
 
 
 @pytest.mark.enable_socket
-def test_what_opens_a_database_by_its_location_takes_a_service_too(service, capsys):
+def test_open_and_the_command_line_accept_the_url_of_a_service(service, capsys):
     from evomem.cli import main
 
     with evomem.open(service.url) as db:

@@ -64,7 +64,7 @@ def said(memory):
     return [record.turn.user for record in memory.history()]
 
 
-def test_what_another_client_wrote_meanwhile_is_what_is_replaced(service, db):
+def test_replacing_includes_turns_written_meanwhile_by_another_client(service, db):
     memory = db.memory("m")
     memory.add("first", session="s", id="1")
     seen: list[list[str]] = []
@@ -114,7 +114,7 @@ async def test_a_function_that_needs_what_is_held_gets_it(db):
         memory.replace_sessions(["none"], longer)
 
 
-def test_what_cannot_be_written_is_refused_and_nothing_is_written(db):
+def test_invalid_replacements_are_refused_before_anything_is_written(db):
     memory = db.memory("m")
     turn = Turn(user="x", session="s")
     with pytest.raises(TurnError, match="not one of those to be replaced"):

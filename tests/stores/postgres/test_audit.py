@@ -72,6 +72,6 @@ def test_a_changed_column_is_reported_by_name_of_the_turn(made, postgres, column
 
 
 @pytest.mark.parametrize(("statement", "says"), APART)
-def test_what_does_not_fit_together_is_reported(made, postgres, statement, says):
+def test_verify_reports_inconsistent_rows(made, postgres, statement, says):
     texts = said_after(made, postgres, statement)
     assert any(says in line for line in texts), texts

@@ -169,7 +169,7 @@ def test_hnsw_finds_almost_all_of_the_nearest(new_schema, dim, count):
     store.close()
 
 
-def test_what_cannot_be_indexed_is_refused(new_schema):
+def test_unsupported_dimensions_and_indexes_are_refused(new_schema):
     wide = replace(ENCODER.spec, dim=4001)
     with pytest.raises(StoreError, match="4000"):
         open_postgresql(new_schema(), wide, index="pgvector", hnsw_rows=1)

@@ -199,7 +199,7 @@ def test_namespaces_and_ids_may_be_as_long_as_they_may_be(store):
     assert store.find(store.view(memory), [id])[id].seq == 1
 
 
-def test_what_postgresql_cannot_hold_is_not_found_in_it(store, alice):
+def test_ids_that_postgresql_cannot_store_are_not_found(store, alice):
     view = write(store, alice, notes(2))
     assert list(store.find(view, ["\x00", "\ud800", "t1"])) == ["t1"]
 
