@@ -6,7 +6,6 @@ from random import Random
 import pytest
 
 from benchmarks.quality.reference_stories import (
-    HELD_OUT,
     LARGEST,
     TOPICS,
     held_out_case,
@@ -66,7 +65,6 @@ def test_no_training_story_has_a_held_out_combination_and_held_out_stories_have_
     assert all(held_out(q.text) for story in told for q in story.questions)
     cases = [held_out_case(Random(number)) for number in range(50)]
     assert all(held_out(q) for case in cases for q in case.questions)
-    assert HELD_OUT > 1
 
 
 @pytest.mark.slow
