@@ -9,6 +9,7 @@ BENCHMARKS = {
     "quality.retrieval": "recall of the turns that hold the answer: LoCoMo, REALTALK, BEAM, LongMemEval",
     "quality.ablation": "the contribution of each part: queue lengths, shuffled histories, fusion; one table",
     "quality.memory": "does an encoder use its memory? ambiguous follow-ups; shuffled and replaced histories",
+    "quality.references": "can training make EvoEmbedding use its memory for retrieval? follow-ups that name nothing",
     "quality.fusion": "weights of the signals of a hybrid score, fitted on development data only",
     "quality.relevance": "can a search tell that nothing answers? relevance, fitted on half of the data",
     "quality.words": "does a word find the sentence that contains it? lexical search in thirty languages",

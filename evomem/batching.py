@@ -71,7 +71,7 @@ class _Request(Generic[T, R]):
     """The remaining items."""
     portion: int = 0
     """How many of them the next pass takes."""
-    found: list[R] = field(default_factory=list)
+    results: list[R] = field(default_factory=list)
     error: Exception | None = None
     done: bool = False
     wake: threading.Event = field(default_factory=threading.Event)
@@ -125,13 +125,13 @@ class Batcher:
                 self._encoder.measure(turn)  # here, while others compute
             with self._door:
                 self._await(request, self._reads, self._read_lead)
-        return request.found
+        return request.results
 
     def embed_queries(self, state: State[Turn], queries: Sequence[str]) -> Vectors:
         """See `Encoder.embed_queries`. Raises `StoreError` if this is closed."""
         request: _Ask = _Request(state, queries)
         self._await(request, self._asks, self._ask_lead)
-        return request.found[0]
+        return request.results[0]
 
     def count_tokens(self, text: str) -> int:
         """Return the length of `text` in the encoder's tokens."""
@@ -261,7 +261,7 @@ class Batcher:
     def _embed(self, asks: Sequence[_Ask]) -> None:
         results = self._encoder.embed_batch([(ask.state, ask.items) for ask in asks])
         for ask, vectors in zip(asks, results, strict=True):
-            ask.found = [vectors]
+            ask.results = [vectors]
             ask.finish()
 
     def _read(self, reads: Sequence[_Read]) -> None:
@@ -271,7 +271,7 @@ class Batcher:
         for read, readings in zip(reads, results, strict=True):
             for turn, reading in zip(read.items[: read.portion], readings, strict=True):
                 read.state = read.state.after(turn, reading)
-            read.found += readings
+            read.results += readings
             read.items = read.items[read.portion :]
             if not read.items:
                 read.finish()

@@ -22,7 +22,7 @@ from evomem.forgetting import Progress, Receipt, drop, forget
 from evomem.memory_view import MemoryView
 from evomem.pairing import Message, as_turns
 from evomem.reading import MAX_PASS_TURNS, Pace
-from evomem.records import Record, Turn, as_utc, completed
+from evomem.records import Record, Turn, as_utc, changed
 from evomem.rereading import reread
 from evomem.store import View
 
@@ -538,7 +538,7 @@ def new_id() -> str:
 def _complete(turn: Turn) -> Turn:
     if turn.id and turn.time:
         return turn
-    return completed(turn, turn.id or new_id(), turn.time or datetime.now(timezone.utc))
+    return changed(turn, id=turn.id or new_id(), time=turn.time or datetime.now(timezone.utc))
 
 
 def check_ids(turns: Sequence[Turn]) -> None:

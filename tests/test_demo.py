@@ -102,7 +102,7 @@ def test_with_memory_is_what_evolvable_search_gives_and_without_reads_every_text
     for answer in report.answers:
         at = PLACES[answer.question.at] + 1 if answer.question.at else len(STORY)
         hits = memory.search(answer.question.question, 3, mode="evolvable", at=at)
-        with_memory, without = (answer.found[side] for side in report.sides)
+        with_memory, without = (answer.hits[side] for side in report.sides)
         assert [result.record.id for result in with_memory] == [hit.record.id for hit in hits]
         assert all(result.record.seq <= at for result in without)
         differ += [f.score for f in with_memory] != pytest.approx([f.score for f in without])
@@ -112,11 +112,11 @@ def test_with_memory_is_what_evolvable_search_gives_and_without_reads_every_text
 def test_verdicts_and_totals_follow_from_the_ids_of_the_hits(db):
     report = compare(db, db.memory("demo"), QUESTIONS, quiet)
     for side in report.sides:
-        first = [(answer.question, answer.found[side][0]) for answer in report.answers]
+        first = [(answer.question, answer.hits[side][0]) for answer in report.answers]
         assert report.right(side, 1) == sum(hit.record.id in q.right for q, hit in first)
         assert report.misled(side) == sum(hit.record.id in q.wrong for q, hit in first) > 0
         assert report.right(side, 3) == sum(
-            any(hit.record.id in answer.question.right for hit in answer.found[side])
+            any(hit.record.id in answer.question.right for hit in answer.hits[side])
             for answer in report.answers
         )
         assert report.right(side, 3) > report.right(side, 1) > 0

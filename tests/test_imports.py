@@ -107,6 +107,22 @@ def test_importing_evomem_and_its_help_brings_no_model_database_or_framework():
     assert done.stderr == ""
 
 
+def test_a_first_search_loads_and_compiles_only_what_it_uses():
+    unused = (
+        "sqlalchemy.dialects.postgresql regex numpy.ma safetensors evomem.reranking evomem.static"
+    )
+    code = (
+        "import sys, evomem; from evomem.times import date_words\n"
+        "with evomem.open(':memory:', 'hash') as db:\n"
+        "    db.memory('m').add('I adopted a cat.')\n"
+        "    assert db.memory('m').search('Which cat?')\n"
+        f"print([m for m in {unused.split()!r} if m in sys.modules])\n"
+        "print([pattern for pattern, _ in date_words.ATOMS if 'sub' in vars(pattern)])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["[]", "[]"]
+
+
 def test_the_public_names_are_all_there_and_none_is_missing():
     assert all(hasattr(evomem, name) for name in evomem.__all__)
     ours = {

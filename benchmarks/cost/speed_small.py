@@ -7,11 +7,12 @@ import json
 import random
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -19,16 +20,17 @@ import torch
 import evomem
 from benchmarks.cost.scale_vectors import grown
 from benchmarks.cost.speed_lines import BULK, Clock, Line, latency, timed
-from evomem.batching import embed_batch, read_batch
-from evomem.encoder import Encoder
+from evomem.batching import batches, embed_batch, read_batch
+from evomem.encoder import Encoder, Job
 from evomem.errors import MissingExtra
 from evomem.mini.encoder import TOKENIZER, MiniEncoder
 from evomem.plugins import load_encoder
 from evomem.records import Turn
-from evomem.state import Reading, Spec, State
+from evomem.state import Reading, Spec, State, Vectors
 from evomem.store import Row
 
 ENCODED_TURNS = 500  # turns of a generated memory that are encoded; other vectors are mixtures
+R = TypeVar("R")
 WORDS_PER_TURN = 24  # on average, as in LoCoMo
 
 
@@ -135,13 +137,43 @@ def _concurrent_streams(
         }  # fmt: skip
 
 
+class _Passes:
+    """A `BatchEncoder` that counts its passes, and their CPU seconds in the calling threads."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self.reads = self.asks = 0
+        self.seconds = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._encoder, name)
+
+    def read_batch(self, jobs: Sequence[Job[Turn]]) -> list[list[Reading]]:
+        """See `BatchEncoder.read_batch`."""
+        self.reads += 1
+        return self._timed(read_batch, jobs)
+
+    def embed_batch(self, jobs: Sequence[Job[str]]) -> list[Vectors]:
+        """See `BatchEncoder.embed_batch`."""
+        self.asks += 1
+        return self._timed(embed_batch, jobs)
+
+    def _timed(self, step: Callable[[Encoder, Any], R], jobs: Any) -> R:
+        begin = time.thread_time()
+        results = step(self._encoder, jobs)
+        self.seconds += time.thread_time() - begin
+        return results
+
+
 def _threads(name: str, encoder: Encoder, threads: Sequence[int], clock: Clock) -> Iterator[Line]:
     """Measure threads that add a turn and search, each in a memory of its own in one database."""
     for count in threads:
         if clock.late():
             return
         with tempfile.TemporaryDirectory() as folder:
-            with evomem.open(str(Path(folder) / "a.db"), encoder) as db:
+            passes = _Passes(encoder)
+            shared = cast(Encoder, passes) if batches(encoder) else encoder
+            with evomem.open(str(Path(folder) / "a.db"), shared) as db:
                 end, pairs = time.perf_counter() + clock.seconds, [0] * count
 
                 def stream(number: int, db: evomem.Database, end: float, pairs: list[int]) -> None:
@@ -159,6 +191,9 @@ def _threads(name: str, encoder: Encoder, threads: Sequence[int], clock: Clock) 
         yield {
             "part": "threads", "what": "add + search", "model": name, "threads": count,
             "pairs/s": sum(pairs) / seconds, "cpu ms a pair": 1000 * cpu / sum(pairs),
+            "encoder, cpu ms a pair": 1000 * passes.seconds / sum(pairs),
+            "turns a pass": sum(pairs) / max(1, passes.reads),
+            "questions a pass": sum(pairs) / max(1, passes.asks),
         }  # fmt: skip
 
 

@@ -167,15 +167,20 @@ def _turn(number: int, text: str) -> Turn:
 
 
 def measure(
-    encoder: Encoder, conversations: Sequence[Conversation], questions: int, tests: Sequence[str]
+    encoder: Encoder,
+    conversations: Sequence[Conversation],
+    questions: int,
+    tests: Sequence[str],
+    k: int = K,
 ) -> dict[str, Any]:
-    """Return macro recall@10 without a change and under each test, and what each test loses.
+    """Return macro recall@k without a change and under each test, and what each test loses.
 
     Args:
         encoder: The encoder to test.
         conversations: The conversations to read.
         questions: The maximum number of questions per conversation, sampled once.
         tests: Names in `READERS`, or "constant order".
+        k: The number of turns that a search returns.
     """
     scored: list[tuple[Conversation, list[Question]]] = []
     for number, conversation in enumerate(conversations):
@@ -194,18 +199,18 @@ def measure(
             conversation, sampled = scored[number]
             other = scored[(number + 1) % len(scored)][0].turns
             pairs.append(read(encoder, conversation.turns, sampled, other))
-        values[name] = _recalls(scored, pairs)
+        values[name] = _recalls(scored, pairs, k)
         order = getattr(encoder, "order", 0)
         if name == "as it is" and order and "constant order" in tests:
             constant = np.concatenate([queries for _, queries in pairs])[:, -order:].mean(0)
             for _, queries in pairs:
                 queries[:, -order:] = constant
-            values["constant order"] = _recalls(scored, pairs)
+            values["constant order"] = _recalls(scored, pairs, k)
     unchanged = values["as it is"]
     return {
         "questions": len(flat),
         "resampled": resampling.unit,
-        "recall@10": {n: _numbers(resampling.interval(v, macro=True)) for n, v in values.items()},
+        f"recall@{k}": {n: _numbers(resampling.interval(v, macro=True)) for n, v in values.items()},
         "gain": {
             name: _numbers(resampling.difference(unchanged, value, macro=True))
             for name, value in values.items()
@@ -215,14 +220,16 @@ def measure(
 
 
 def _recalls(
-    scored: Sequence[tuple[Conversation, list[Question]]], pairs: Sequence[tuple[Vectors, Vectors]]
+    scored: Sequence[tuple[Conversation, list[Question]]],
+    pairs: Sequence[tuple[Vectors, Vectors]],
+    k: int,
 ) -> list[float]:
     recalls = []
     for (conversation, questions), (turns, queries) in zip(scored, pairs, strict=True):
         for question, query in zip(questions, queries, strict=True):
             place = len(conversation.turns) if question.place is None else question.place
             scores = np.asarray(turns[:place] @ query, np.float64)
-            recalls.append(recall(best(scores, K), question.evidence, K))
+            recalls.append(recall(best(scores, k), question.evidence, k))
     return recalls
 
 

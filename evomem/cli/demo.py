@@ -17,7 +17,7 @@ from evomem.cli.opening import open_database
 from evomem.cli.screen import Screen, plain
 from evomem.database import Database
 from evomem.demo import Report, Side, compare, load_questions
-from evomem.demo.compare import Answer, Found, K
+from evomem.demo.compare import Answer, K, RatedHit
 
 MARKS = {"right": ("✓", "bold green"), "wrong": ("✗", "red"), "": ("·", "dim")}
 NO_ORDER = (
@@ -87,13 +87,13 @@ def _question(answer: Answer, report: Report) -> Table:
     table = Table(title=title, title_justify="left", title_style="", expand=True, box=None)
     for side in report.sides:
         table.add_column(side, header_style="dim", ratio=1, no_wrap=True, overflow="ellipsis")
-    for hits in zip(*(answer.found[side] for side in report.sides), strict=True):
+    for hits in zip(*(answer.hits[side] for side in report.sides), strict=True):
         table.add_row(*map(_hit, hits))
     table.add_row()
     return table
 
 
-def _hit(hit: Found) -> Text:
+def _hit(hit: RatedHit) -> Text:
     text = " ".join(plain(hit.record.turn.user).split())
     return Text.assemble(
         MARKS[hit.verdict], f" {hit.score:.2f} {hit.record.time:%d %b} ", (text, "dim")
@@ -152,7 +152,7 @@ def _to_json(report: Report) -> dict[str, Any]:
                         }
                         for hit in hits
                     ]
-                    for side, hits in answer.found.items()
+                    for side, hits in answer.hits.items()
                 },
             }
             for answer in report.answers

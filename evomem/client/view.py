@@ -251,8 +251,8 @@ class RemoteView(MemoryView):
         self, at: int | datetime | str | None = None, added: datetime | None = None
     ) -> dict[str, int | str | None]:
         """Return the request parameters of a point of the past, no later than this view."""
-        seq, said, stored = self._point_at(at, added)
-        return {"at": seq, "said": _iso(said), "added": _iso(stored)}
+        seq, said_by, added_by = self._point_at(at, added)
+        return {"at": seq, "said": _iso(said_by), "added": _iso(added_by)}
 
     def _question(
         self,

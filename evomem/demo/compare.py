@@ -32,7 +32,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RatedHit:
     """A hit of one side, and whether it answers the question."""
 
     record: Record
@@ -47,7 +47,7 @@ class Answer:
     question: Question
     asked: Record
     """The last turn before the question."""
-    found: Mapping[Side, Sequence[Found]]
+    hits: Mapping[Side, Sequence[RatedHit]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,13 @@ class Report:
     def right(self, side: Side, k: int) -> int:
         """Return the number of questions for which `side` has a right turn among its first `k`."""
         return sum(
-            any(hit.verdict == "right" for hit in answer.found[side][:k]) for answer in self.answers
+            any(hit.verdict == "right" for hit in answer.hits[side][:k]) for answer in self.answers
         )
 
     def misled(self, side: Side) -> int:
         """Return the number of questions for which `side` ranks a misleading turn first."""
         return sum(
-            any(hit.verdict == "wrong" for hit in answer.found[side][:1]) for answer in self.answers
+            any(hit.verdict == "wrong" for hit in answer.hits[side][:1]) for answer in self.answers
         )
 
 
@@ -121,7 +121,7 @@ def compare(
         else:
             second = _rank(encoder, question.question, turns_so_far, alone)
         best = {
-            side: [Found(record, score, _verdict(record, question)) for record, score in ranked]
+            side: [RatedHit(record, score, _verdict(record, question)) for record, score in ranked]
             for side, ranked in zip(sides, (first, second), strict=True)
         }
         answers.append(Answer(question, turns_so_far[-1], best))

@@ -124,9 +124,11 @@ class Decoder(nn.Module):
         for i, layer in enumerate(self.layers):
             x, after = layer(x, [past.layers[i] if past else None for past in pasts], run)
             if keep:
-                layers_of.append([each.own() for each in after])
-        layers = zip(*layers_of, strict=True)
-        caches = [Cache(*each) for each in zip(layers, packing.totals, strict=keep)]
+                layers_of.append([layer_cache.own() for layer_cache in after])
+        rows_of = zip(*layers_of, strict=True)
+        caches = [
+            Cache(layers, total) for layers, total in zip(rows_of, packing.totals, strict=keep)
+        ]
         return list(self.norm(x)[0].split(packing.new)), caches
 
     def _pass(

@@ -87,10 +87,10 @@ class DeltaAttention(nn.Module):
         assert isinstance(past, list)
         wide = rows.side_by_side(x)
         nothing = self._nothing(wide[:1])
-        every = [cache or nothing for cache in past]
+        caches = [cache or nothing for cache in past]
         before = DeltaCache(
-            torch.cat([cache.inputs for cache in every]),
-            torch.cat([cache.matrices for cache in every]),
+            torch.cat([cache.inputs for cache in caches]),
+            torch.cat([cache.matrices for cache in caches]),
         )
         out, after = self._mix(wide, before, rows)
         ends = zip(torch.split(after.inputs, 1), torch.split(after.matrices, 1), strict=True)

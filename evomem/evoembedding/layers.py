@@ -141,11 +141,14 @@ class Attention(nn.Module):
                 k, v = torch.cat([past.keys, k], 2), torch.cat([past.values, v], 2)
             out, after = run.kernel.together(q, k, v), AttentionCache(k, v)  # (B, T, heads, D)
         else:
-            k = _behind([each and each.keys for each in past], k, run.rows)
-            v = _behind([each and each.values for each in past], v, run.rows)
+            k = _behind([cache and cache.keys for cache in past], k, run.rows)
+            v = _behind([cache and cache.values for cache in past], v, run.rows)
             out = run.kernel.packed(q, k, v, run.rows)
-            parts = zip(*(torch.split(each, run.rows.totals, 2) for each in (k, v)), strict=True)
-            after = [AttentionCache(*part) for part in parts]
+            keys_of, values_of = (torch.split(packed, run.rows.totals, 2) for packed in (k, v))
+            after = [
+                AttentionCache(keys, values)
+                for keys, values in zip(keys_of, values_of, strict=True)
+            ]
         if gate is not None:
             out = out * gate.sigmoid()
         return self.o_proj(out.flatten(2), run.adapter), after

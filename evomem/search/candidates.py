@@ -113,27 +113,27 @@ def best_fused(
         cosines.update(index.search(view, vector, pool, **chosen._asdict()))
         best.update(seq for seq, _ in _among(words, chosen).top(pool))
     best.update(cosines)
-    beside, said = store.around(view, sorted(best))
-    near = np.array(sorted(said), np.int64)
+    beside, timeline = store.around(view, sorted(best))
+    near = np.array(sorted(timeline), np.int64)
     weights: dict[int, float] = {}
     if any(chosen.allowed is not None for _, chosen in groups):
         parts = [(weight, chosen.among(near)) for weight, chosen in groups]
         near = np.sort(np.concatenate([seqs for _, seqs in parts]))
-        said = {seq: said[seq] for seq in near.tolist()}
+        timeline = {seq: timeline[seq] for seq in near.tolist()}
         weights = {seq: w for w, seqs in parts if w != 1 for seq in seqs.tolist()}
-    cosines.update(index.score(view, vector, [seq for seq in said if seq not in cosines]))
-    if missing := [seq for seq in said if seq not in cosines]:
+    cosines.update(index.score(view, vector, [seq for seq in timeline if seq not in cosines]))
+    if missing := [seq for seq in timeline if seq not in cosines]:
         raise damaged(view, missing[0])
 
     if (mention := mention_of(when.dates)) and groups is not timed:
-        records = store.records(view, list(said))
+        records = store.records(view, list(timeline))
         mentioning = frozenset(
             seq for seq, record in records.items() if mention.search(record.text)
         )
         when = replace(when, mentioning=mentioning)
     word_scores = dict(words.among(near))
     ranked = ranking.fuse(
-        query, when, cosines, word_scores, said, beside, k, weights, _Look(engine, view)
+        query, when, cosines, word_scores, timeline, beside, k, weights, _Look(engine, view)
     )
     near_cosines = {seq: cosines[seq] for seq, _ in ranked}
     return ranked, _relevance(engine, near_cosines, word_scores, words.most)

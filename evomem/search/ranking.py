@@ -65,13 +65,13 @@ def fuse(
     when: When,
     cosines: Mapping[int, float],
     words: Mapping[int, float],
-    said: Mapping[int, TimeAndSession],
+    timeline: Mapping[int, TimeAndSession],
     beside: Mapping[int, tuple[int, int]],
     k: int,
     trust: Mapping[int, float] | None = None,
     look: Look | None = None,
 ) -> list[tuple[int, dict[str, float]]]:
-    """Return the `k` best of `said` with the parts of their scores; a score is the sum of its parts.
+    """Return the `k` best of `timeline` with the parts of their scores; a score is the sum of its parts.
 
     If the question asks for the newest or the oldest of several turns about the same thing, this
     turn is ranked first (`evomem.search.current`); the part `current` is the amount by which its
@@ -80,29 +80,29 @@ def fuse(
     Args:
         query: The question.
         when: The time that the query names.
-        cosines: The cosine of each of `said`.
+        cosines: The cosine of each of `timeline`.
         words: BM25 of those that share a word with the query.
-        said: The candidates and the turns next to them.
+        timeline: The candidates and the turns next to them.
         beside: The seqs directly before and after each candidate, 0 for none.
         k: The maximum number of results.
         trust: The weights of turns that have one. Such turns are never ranked first because of their
             time.
         look: Reads the best turns; None ignores whether the question asks for the newest or oldest.
     """
-    signal_values = signals(when, cosines, words, said, beside)
+    signal_values = signals(when, cosines, words, timeline, beside)
     parts = {name: WEIGHTS[name] * values for name, values in signal_values.items()}
     if trust:
-        weights = np.array([trust.get(seq, 1.0) for seq in said])
+        weights = np.array([trust.get(seq, 1.0) for seq in timeline])
         parts["trust"] = penalty(np.sum(list(parts.values()), axis=0), weights)
     wish = wish_of(query, dated=bool(when)) if look else None
     if wish and look:
         parts["current"] = _current(
-            wish, query, signal_values, parts, list(said), trust or {}, look
+            wish, query, signal_values, parts, list(timeline), trust or {}, look
         )
     scores = np.sum(list(parts.values()), axis=0)
-    times = [moment.time.timestamp() for moment in said.values()]
-    order = np.lexsort((list(said), times, scores))[::-1][:k].tolist()  # ties: said last first
-    seqs = list(said)
+    times = [moment.time.timestamp() for moment in timeline.values()]
+    order = np.lexsort((list(timeline), times, scores))[::-1][:k].tolist()  # ties: latest first
+    seqs = list(timeline)
     return [
         (seqs[n], {name: float(values[n]) for name, values in parts.items() if values[n]})
         for n in order
@@ -159,10 +159,10 @@ def signals(
     when: When,
     cosines: Mapping[int, float],
     words: Mapping[int, float],
-    said: Mapping[int, TimeAndSession],
+    timeline: Mapping[int, TimeAndSession],
     beside: Mapping[int, tuple[int, int]],
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the signals of every turn in `said`, in its order, before they are weighted.
+    """Return the signals of every turn in `timeline`, in its order, before they are weighted.
 
     - `evolvable`, `lexical`: cosine and BM25, each as a share of its best for this query: cosines
       of one query lie close together and BM25 has no upper end, so neither can be added as it is.
@@ -176,33 +176,37 @@ def signals(
 
     Args:
         when: The time that the query names.
-        cosines: The cosine of each of `said`.
+        cosines: The cosine of each of `timeline`.
         words: BM25 of those that share a word with the query; the best turn is one of them.
-        said: The candidates, and turns next to them; only those of one session are neighbours.
+        timeline: The candidates, and turns next to them; only those of one session are neighbours.
         beside: The seqs directly before and after each candidate, 0 for none.
     """
     cosine, word = _best(cosines), _best(words)
-    near = [cosines[seq] / cosine for seq in said]
-    share = [words.get(seq, 0.0) / word for seq in said]
+    near = [cosines[seq] / cosine for seq in timeline]
+    share = [words.get(seq, 0.0) / word for seq in timeline]
     sessions: dict[str | None, float] = {}
-    for (_, name), value in zip(said.values(), near, strict=True):
+    for (_, name), value in zip(timeline.values(), near, strict=True):
         sessions[name] = max(value, sessions.get(name, value))
     sessions[None] = 0.0
-    place = {seq: number for number, seq in enumerate(said)}
-    neighbours = np.zeros(len(said))
+    place = {seq: number for number, seq in enumerate(timeline)}
+    neighbours = np.zeros(len(timeline))
     pairs = {
         pair for seq, (before, after) in beside.items() for pair in ((before, seq), (seq, after))
     }
     for left, right in pairs:
-        if left in said and right in said and said[left].session == said[right].session:
+        if (
+            left in timeline
+            and right in timeline
+            and timeline[left].session == timeline[right].session
+        ):
             neighbours[place[left]] += share[place[right]]
             neighbours[place[right]] += share[place[left]]
     return {
         "evolvable": np.array(near),
         "lexical": np.array(share),
-        "time": np.array([when.share(turn, seq) for seq, turn in said.items()]),
-        "event": np.array([float(seq in when.events) for seq in said]),
-        "session": np.array([sessions[name] for _, name in said.values()]),
+        "time": np.array([when.share(turn, seq) for seq, turn in timeline.items()]),
+        "event": np.array([float(seq in when.events) for seq in timeline]),
+        "session": np.array([sessions[name] for _, name in timeline.values()]),
         "beside": neighbours,
     }
 

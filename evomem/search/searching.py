@@ -21,7 +21,6 @@ from evomem.encoder import Encoder
 from evomem.engine import TRIES, Engine
 from evomem.errors import EncoderError, HeadMoved, QueryError
 from evomem.records import Hit, Turn
-from evomem.reranking import DEPTH, rerank
 from evomem.search.candidates import (
     best_fused,
     best_of_one_score,
@@ -87,6 +86,8 @@ def find_hits(
             "rerank=True needs a re-ranker: open the database with evomem.open(..., reranker=), or "
             "start the service with evomem serve --reranker MODEL"
         )
+    from evomem.reranking import DEPTH, rerank
+
     candidates = replace(question, k=max(question.k, DEPTH))
     hits = _find(engine, take_view, candidates, asked_of)
     return rerank(engine.reranker, question.query, hits)[: question.k]

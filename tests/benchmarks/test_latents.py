@@ -6,7 +6,8 @@ from random import Random
 import pytest
 
 from benchmarks.qa.latent_stories import WORDS, short_story
-from benchmarks.qa.latents import HELD_OUT_TURNS, TAUGHT, WAYS, main, short_stories
+from benchmarks.qa.latents import HELD_OUT_TURNS, STORIES, WAYS, main
+from benchmarks.qa.tiny_model import TAUGHT
 
 
 def test_every_turn_of_a_short_story_tells_one_fact_that_one_question_asks_for():
@@ -26,7 +27,7 @@ def test_every_turn_of_a_short_story_tells_one_fact_that_one_question_asks_for()
 
 
 def test_held_out_stories_are_not_those_of_the_training():
-    held_out, train = short_stories(50, "held out 6", 6), short_stories(200, "memory")
+    held_out, train = STORIES.many(50, "held out 6", 6), STORIES.many(200, "memory")
     assert not {tuple(s.turns) for s in held_out} & {tuple(s.turns) for s in train}
     assert {len(s.turns) for s in held_out} == {6}
     assert {len(s.turns) for s in train} == {1, 2, 3, 4, 5, 6}

@@ -76,6 +76,7 @@ def test_questions_are_asked_where_they_stand_and_of_earlier_turns_alone(convers
     rows = memory._recalls(
         [(Conversation("x", [], later), later)],
         [(np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32)[:1])],
+        10,
     )
     assert queries.shape == (8, encoder.spec.dim)
     assert rows == [0.0]  # the evidence is behind the question

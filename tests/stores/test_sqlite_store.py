@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+from contextlib import ExitStack
+from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import event
+from sqlalchemy import select
 
 import evomem
-from evomem.errors import NotFound, StoreError
+from evomem.errors import DatabaseBusy, NotFound, StoreError
 from evomem_stores import open_sqlite
-from evomem_stores.database import tables
+from evomem_stores.database import sqlite, tables
+from evomem_stores.database.connections import driver
+from evomem_stores.database.seals import Seals, seals_of
 from tests.stores.counting import counted
 from tests.stores.helpers import ENCODER, bytes_of, exact, found, open_at, purge, query, turn, write
 
@@ -171,13 +175,8 @@ def test_lookups_cost_the_same_in_a_long_memory(tmp_path):
     """Counted in hundreds of instructions of SQLite's machine."""
     store, _ = open_at(tmp_path / "a.db")
     instructions: list[list[int]] = [[]]
-    event.listen(
-        store._connections._engine,
-        "checkout",
-        lambda connection, *_: connection.set_progress_handler(
-            lambda: instructions[-1].append(1), 100
-        ),
-    )
+    with store._connections.reading() as connection:  # the only one, since there is one thread
+        driver(connection).set_progress_handler(lambda: instructions[-1].append(1), 100)
     cost = []
     for count in (100, 2000):
         memory = store.make_memory((str(count),))
@@ -193,4 +192,52 @@ def test_lookups_cost_the_same_in_a_long_memory(tmp_path):
         assert dict(store.lexical(view, "rare")).keys() == {1}
         cost.append(len(instructions[-1]))
     store.close()
-    assert cost[1] < cost[0] + 5
+    assert 0 < cost[1] < cost[0] + 5
+
+
+def test_a_thread_keeps_its_connection_and_further_threads_wait_for_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite, "POOL_TIMEOUT", 0.01)
+    store, _ = open_at(tmp_path / "a.db")
+    connections: Any = store._connections
+    with connections.reading() as connection:
+        first = driver(connection)
+    write(store, store.make_memory(("a",)), notes(3))
+    with connections.reading() as connection:
+        assert driver(connection) is first
+    with ExitStack() as others:
+        for _ in range(sqlite.READERS):
+            others.enter_context(connections._reading())
+        with pytest.raises(DatabaseBusy, match="use fewer threads"):
+            store.memories()
+    assert store.memories() == [("a",)]
+    assert len(connections._idle) == sqlite.READERS
+    store.close()
+    assert not connections._idle
+
+
+def test_a_connection_whose_settings_are_outdated_is_not_used_again(tmp_path):
+    store, _ = open_at(tmp_path / "a.db")
+    connections: Any = store._connections
+    with connections._connected() as connection:
+        old = seals_of(connection)
+    connections.seals = Seals(old.database, bytes(32))
+    with connections._connected() as connection:
+        assert seals_of(connection) is connections.seals
+    store.close()
+
+
+def test_a_transaction_that_fails_leaves_nothing_behind(tmp_path):
+    store, _ = open_at(tmp_path / "a.db")
+
+    def fail():
+        with store._connections.writing() as connection:
+            connection.execute(tables.lexicon.update().values(analyser="other"))
+            driver(connection).execute("INSERT INTO missing VALUES (1)")
+
+    for _ in range(2 * sqlite.READERS):
+        with pytest.raises(StoreError, match="no such table"):
+            fail()
+    assert store.verify() == []
+    with store._connections.reading() as connection:
+        assert connection.scalar(select(tables.lexicon.c.analyser)) != "other"
+    store.close()

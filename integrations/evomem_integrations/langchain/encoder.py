@@ -12,6 +12,7 @@ from langchain_core.embeddings import Embeddings
 
 from evomem.errors import EncoderError
 from evomem.records import Turn
+from evomem.rows import norms
 from evomem.state import Reading, Spec, State, Vectors
 
 
@@ -76,8 +77,10 @@ class EmbeddingsEncoder:
                 f"expected {dim}"
             )
         vectors = np.array(rows, np.float64).reshape(len(rows), dim)
-        vectors[~vectors.any(axis=1), :1] = 1.0  # a zero vector has no direction: use a fixed one
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        lengths = norms(vectors)
+        if not lengths.all():  # a zero vector has no direction: use a fixed one
+            vectors[lengths == 0, :1] = lengths[lengths == 0] = 1.0
+        vectors /= lengths[:, None]
         return vectors.astype(np.float32)
 
 

@@ -15,15 +15,24 @@ import json
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
+from types import MappingProxyType
 from typing import Any
 
 from langgraph.store.base import Item, PutOp, SearchItem, get_text_at_path
 
 from evomem.errors import NotFound, TurnError
 from evomem.memory import Memory
-from evomem.records import MAX_CHARS, MAX_METADATA, Record, Turn, check_nested
+from evomem.records import (
+    MAX_CHARS,
+    MAX_METADATA,
+    Record,
+    Turn,
+    changed,
+    check_nested,
+    plain_json,
+)
 from evomem.store import Listed
 
 MINUTE = 60.0
@@ -133,14 +142,14 @@ def turns(op: PutOp, fields: Sequence[str]) -> list[Turn]:
     paths = fields if op.index is None else op.index or ()
     try:
         texts = [text for path in paths for text in get_text_at_path(value, path) if text.strip()]
-        encoded = json.dumps(value, allow_nan=False)
+        encoded = plain_json(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise TurnError(f"the value of {op.key!r} must be plain JSON: {error}") from error
-    name = uuid.uuid4().hex
+    name, now = uuid.uuid4().hex, datetime.now(timezone.utc)
     parts = [part for text in texts for part in _cut(text, MAX_CHARS) if part.strip()]
     head: dict[str, Any] = {
         "indexed": bool(parts),
-        "created": datetime.now(timezone.utc).isoformat(),
+        "created": now.isoformat(),
         **lifetime(op.ttl),
     }
     pieces: list[str] = []
@@ -153,13 +162,20 @@ def turns(op: PutOp, fields: Sequence[str]) -> list[Turn]:
     parts = parts or [op.key]
     return [
         *(
-            Turn(user=op.key, id=f"{name}/v{place}", session=op.key, metadata={"piece": piece})
+            Turn(
+                user=op.key,
+                id=f"{name}/v{place}",
+                time=now,
+                session=op.key,
+                metadata={"piece": piece},
+            )
             for place, piece in enumerate(pieces, start=1)
         ),
         *(
             Turn(
                 user=text,
                 id=name if place == len(parts) else f"{name}/{place}",
+                time=now,
                 session=op.key,
                 metadata=head if place == len(parts) else {},
             )
@@ -186,7 +202,9 @@ def put(memory: Memory, items: Mapping[str, Sequence[Turn]]) -> None:
         }
         new = [turn for parts in items.values() for turn in parts]
         return [
-            replace(turn, metadata={**turn.metadata, "created": created[turn.session]})
+            changed(
+                turn, metadata=MappingProxyType({**turn.metadata, "created": created[turn.session]})
+            )
             if "created" in turn.metadata and turn.session in created
             else turn
             for turn in new

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlalchemy import ClauseElement, Connection, Dialect
+from sqlalchemy import ClauseElement, Connection, Dialect, LargeBinary
 from sqlalchemy.dialects import registry
 from sqlalchemy.util import LRUCache
 
@@ -50,9 +51,13 @@ class Statement:
     integers, texts and bytes.
     """
 
-    def __init__(self, query: ClauseElement) -> None:
-        """Take a query; an `Insert` without values takes a value for every column."""
+    def __init__(self, query: ClauseElement, suffix: str = "") -> None:
+        """Take a query; an `Insert` without values takes a value for every column.
+
+        `suffix` is SQL that follows it, the same in all dialects.
+        """
         self._query = query
+        self._suffix = suffix
         self._compiled: dict[Dialect, _Compiled] = {}
 
     def rows(self, connection: Connection, values: Values = NO_VALUES) -> list[tuple[Any, ...]]:
@@ -76,11 +81,13 @@ class Statement:
         """Run a statement that returns no rows."""
         self._run(connection, values)
 
-    def run_many(self, connection: Connection, values: Iterable[Values]) -> None:
-        """Run a statement that returns no rows once for each of `values`."""
+    def run_many(self, connection: Connection, values: Iterable[Values]) -> int:
+        """Run a statement that returns no rows once for each of `values`; return how many it wrote."""
         compiled = self._for(connection.dialect)
         cursor = driver(connection).cursor()
         cursor.executemany(compiled.sql, [compiled.arguments(row) for row in values])
+        count: int = cursor.rowcount
+        return count
 
     def _run(self, connection: Connection, values: Values) -> Any:
         compiled = self._for(connection.dialect)
@@ -89,7 +96,7 @@ class Statement:
     def _for(self, dialect: Dialect) -> _Compiled:
         compiled = self._compiled.get(dialect)
         if compiled is None:
-            compiled = self._compiled[dialect] = _Compiled.of(self._query, dialect)
+            compiled = self._compiled[dialect] = _Compiled.of(self._query, self._suffix, dialect)
         return compiled
 
 
@@ -97,31 +104,42 @@ class _Compiled(NamedTuple):
     """A statement in the SQL of one dialect."""
 
     sql: str
-    order: list[str] | None
-    """The names of its parameters, if the driver takes them by position."""
+    by_position: Callable[[Values], Sequence[Any]] | None
+    """Returns the values in the order of the parameters, if the driver takes them by position."""
     constants: dict[str, Any]
     """The values of parameters that are literals in the query."""
     converters: list[tuple[str, Callable[[Any], Any]]]
     """By parameter: the conversion to the driver's type, if there is one."""
 
     @classmethod
-    def of(cls, query: ClauseElement, dialect: Dialect) -> _Compiled:
+    def of(cls, query: ClauseElement, suffix: str, dialect: Dialect) -> _Compiled:
         compiled: Any = query.compile(dialect=dialect)
         parameters = {name: parameter for parameter, name in compiled.bind_names.items()}
         converters = (
             (name, parameter.type.dialect_impl(dialect).bind_processor(dialect))
             for name, parameter in parameters.items()
+            if not isinstance(parameter.type, LargeBinary)  # drivers take bytes as they are
         )
         return cls(
-            compiled.string,
-            compiled.positiontup,
+            compiled.string + suffix,
+            _getter(compiled.positiontup),
             {name: value.value for name, value in parameters.items() if not value.required},
             [(name, converter) for name, converter in converters if converter],
         )
 
-    def arguments(self, values: Values) -> list[Any] | dict[str, Any]:
+    def arguments(self, values: Values) -> Sequence[Any] | Values:
         """Return the values as the driver takes them."""
-        named = {**self.constants, **values}
-        for name, convert in self.converters:
-            named[name] = convert(named[name])
-        return named if self.order is None else [named[name] for name in self.order]
+        if self.constants or self.converters:
+            named = {**self.constants, **values}
+            for name, convert in self.converters:
+                named[name] = convert(named[name])
+            values = named
+        return values if self.by_position is None else self.by_position(values)
+
+
+def _getter(names: list[str] | None) -> Callable[[Values], Sequence[Any]] | None:
+    if names is None:
+        return None
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda values: [values[name] for name in names]

@@ -195,7 +195,7 @@ class _Snapshot(threading.local):
 
 def driver(connection: Connection) -> Any:
     """Return the driver's connection of the same transaction, for what SQLAlchemy does not offer."""
-    return connection.connection.driver_connection
+    return connection.connection.dbapi_connection
 
 
 def sync_folder(folder: Path) -> None:

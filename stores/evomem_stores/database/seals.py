@@ -95,14 +95,12 @@ class Seals:
 
     def mask(self, sums: Sequence[int], kind: bytes, values: Sequence[object]) -> bytes:
         """Return masked sums for storage; `values` must be new each time."""
-        pad = self._pad(len(sums), kind, values)
-        packed = b"".join((number % MODULUS).to_bytes(SIZE, "little") for number in sums)
-        return bytes(left ^ right for left, right in zip(packed, pad, strict=True))
+        packed = b"".join([(number % MODULUS).to_bytes(SIZE, "little") for number in sums])
+        return self._masked(packed, kind, values)
 
     def unmask(self, stored: bytes, kind: bytes, values: Sequence[object]) -> list[int]:
         """Return the sums that `mask` masked."""
-        pad = self._pad(len(stored) // SIZE, kind, values)
-        packed = bytes(left ^ right for left, right in zip(stored, pad, strict=True))
+        packed = self._masked(stored, kind, values)
         parts = range(0, len(packed), SIZE)
         return [int.from_bytes(packed[start : start + SIZE], "little") for start in parts]
 
@@ -119,12 +117,18 @@ class Seals:
             digest.update(data)
         return digest.digest()
 
-    def _pad(self, count: int, kind: bytes, values: Sequence[object]) -> bytes:
-        return self.digest(b"mask " + kind, values, size=count * SIZE)
+    def _masked(self, packed: bytes, kind: bytes, values: Sequence[object]) -> bytes:
+        """Return the exclusive or of bytes and a pad as long; done twice, it changes nothing."""
+        pad = self.digest(b"mask " + kind, values, size=len(packed))
+        number = int.from_bytes(packed, "little") ^ int.from_bytes(pad, "little")
+        return number.to_bytes(len(packed), "little")
 
     def _tombstone_sum(self, memory: int, text: str) -> int:
-        shares = (self._tombstone(memory, seq, since) for seq, since in tombstones(text))
-        return sum(shares) % MODULUS
+        return self.tombstones(memory, dict(tombstones(text)))
+
+    def tombstones(self, memory: int, gone: Mapping[int, int]) -> int:
+        """Return the sum over tombstones: seqs of hidden turns, each with the seq of its replacement."""
+        return sum(self._tombstone(memory, *place) for place in gone.items()) % MODULUS
 
     def _tombstone_share(self, memory: int, seq: int, since: int) -> int:
         return self.share(b"hidden", [memory, seq, since] if since else [memory, seq])

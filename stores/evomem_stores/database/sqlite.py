@@ -10,15 +10,16 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, Literal
 from weakref import WeakSet
 
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import NullPool, Pool, QueuePool, StaticPool
+from sqlalchemy.pool import NullPool, QueuePool, StaticPool
 
 from evomem.errors import DatabaseBusy, DatabaseDamaged, EvomemError, StoreError
 from evomem.store import WriteSlot
@@ -38,8 +39,9 @@ from evomem_stores.database.write_slots import FileSlots
 Synchronous = Literal["FULL", "NORMAL"]
 PAGE_BYTES = 16_384  # large rows waste more space on smaller pages
 READERS = 16  # connections kept open; further threads wait for one
+POOL_TIMEOUT = 30.0  # seconds that they wait
 
-_BUSY = ("locked", "busy", "locking protocol", "queuepool limit")
+_BUSY = ("locked", "busy", "locking protocol")
 _DAMAGED = ("malformed", "not a database", "disk i/o error", "corrupt", "could not decode")
 
 _creating = threading.Lock()  # no thread opens a new file that another has yet to close
@@ -89,19 +91,22 @@ class SqliteConnections(Connections):
         self._engine = create_engine(_URL, creator=self._connect, **pool)
         self._engine.update_execution_options(compiled_cache=CACHE)
         self._connections: WeakSet[_Connection] = WeakSet()
-        self._inherited: list[Pool] = []
+        self._idle: list[Connection] = []
+        self._inherited: list[object] = []
         self._make_locks()
         close_at_forks(self)
 
     def _reading(self) -> AbstractContextManager[Connection]:
         """See `Connections._reading`."""
-        return self._transaction("BEGIN") if self.path and not self.read_only else self._stable()
+        if self.path is None or self.read_only:
+            return self._reading_alone(self.path)
+        return self._transaction("BEGIN")
 
     @contextmanager
-    def _stable(self) -> Iterator[Connection]:
-        """Read a database in memory, or one that must not change meanwhile."""
-        stable = read_only.unchanged(self.path) if self.path else nullcontext()
-        with stable, self._readers, self._transaction("BEGIN") as connection:
+    def _reading_alone(self, path: Path | None) -> Iterator[Connection]:
+        """Read a file that must not change, or the only connection to a database in memory."""
+        alone = self._writers if path is None else read_only.unchanged(path)
+        with alone, self._transaction("BEGIN") as connection:
             yield connection
 
     @contextmanager
@@ -207,13 +212,13 @@ class SqliteConnections(Connections):
         self._closed = True
         self._slots.close()
         with suppress(StoreError), using_sqlite(self.place):
-            self._engine.dispose()
+            self._close_idle()
 
     def before_fork(self) -> None:
         """See `sqlite_forks`. A database in memory has no file locks, and the child gets a copy of it."""
         if self.path is None:
             return
-        self._engine.dispose()
+        self._close_idle()
         for connection in list(self._connections):  # a thread may still hold one after `close`
             with suppress(sqlite3.Error):
                 connection.close()
@@ -222,34 +227,90 @@ class SqliteConnections(Connections):
         """See `sqlite_forks`."""
         self._make_locks()
         if self.path is not None:
-            self._inherited.append(self._engine.pool)  # keeps its connections from being closed
+            # Keeps the parent's connections from being closed.
+            self._inherited += [self._idle, self._engine.pool]
+            self._idle = []
             self._engine.dispose(close=False)
 
     def _make_locks(self) -> None:
         # Threads of one process queue here instead of polling for SQLite's lock. A database in
         # memory has a single connection, so that readers have to queue as well.
         self._writers = threading.RLock()
-        self._readers: AbstractContextManager[Any] = (
-            nullcontext() if self.path is not None else self._writers
-        )
+        self._permits: SimpleQueue[None] = SimpleQueue()  # one for each connection
+        for _ in range(READERS):
+            self._permits.put(None)
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[Connection]:
-        with (
-            translated(self.path),
-            using_sqlite(self.place),
-            self._engine.connect() as connection,
-            connection.begin(),
-        ):
-            # Not a listener of SQLAlchemy's: while there is one, each statement looks for listeners.
-            driver(connection).execute(begin)
-            self.guard(connection)
-            yield connection
+        with self._connected() as connection:
+            own = driver(connection)
+            own.execute(begin)
+            try:
+                self.guard(connection)
+                yield connection
+                own.commit()
+            except BaseException:
+                own.rollback()
+                raise
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        with translated(self.path), using_sqlite(self.place), self._engine.connect() as connection:
-            yield connection
+        """Provide one of up to `READERS` connections.
+
+        They stay checked out of SQLAlchemy's pool, in a transaction of SQLAlchemy's that never ends
+        and sends no statement: both cost as much as several of our statements.
+        """
+        with translated(self.path), using_sqlite(self.place):
+            permits = self._permits  # after a fork, the child has its own
+            try:
+                permits.get(timeout=POOL_TIMEOUT)
+            except Empty as error:
+                raise DatabaseBusy(
+                    f"{self.path}: {READERS} threads have used the database for {POOL_TIMEOUT:g} "
+                    "seconds; nothing was written: try again, or use fewer threads"
+                ) from error
+            try:
+                idle = self._idle
+                connection = self._check_out(idle)
+                try:
+                    yield connection
+                finally:
+                    self._check_in(connection, idle)
+            finally:
+                permits.put(None)
+
+    def _check_out(self, idle: list[Connection]) -> Connection:
+        with suppress(IndexError):  # none is idle; another thread may have taken the last one
+            while not self._has_current_options(connection := idle.pop()):
+                connection.close()
+            return connection
+        return self._engine.connect()
+
+    def _check_in(self, connection: Connection, idle: list[Connection]) -> None:
+        """Keep a connection for the next transaction, unless it belongs to a parent process.
+
+        SQLAlchemy's pool takes care of one that could not be rolled back.
+        """
+        if (
+            not (self._closed or self.read_only)
+            and idle is self._idle
+            and self._has_current_options(connection)
+            and not driver(connection).in_transaction
+        ):
+            idle.append(connection)
+        else:
+            connection.close()
+
+    def _has_current_options(self, connection: Connection) -> bool:
+        """Return whether a connection has the options of the engine, such as the seals."""
+        return connection.get_execution_options() is self._engine.get_execution_options()
+
+    def _close_idle(self) -> None:
+        """Close the connections that no thread uses."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+        self._engine.dispose()
 
     def _checkpoint(self) -> bool:
         with self._writers, self._connected() as connection:
@@ -295,40 +356,48 @@ class _Connection(sqlite3.Connection):
     """An SQLite connection that supports weak references."""
 
 
-@contextmanager
-def translated(path: Path | None) -> Iterator[None]:
+class translated:  # a context manager; a generator would cost five calls more
     """Raise SQLite's errors as evomem's errors."""
-    try:
-        yield
-    except EvomemError:
-        raise
-    except DECODE_ERRORS as error:  # such as the driver's error for text that is not UTF-8
-        message = f"{type(error).__name__}: {error}"
-        raise DatabaseDamaged(
-            f"{path} cannot be read ({message}): run verify, and restore it from a backup; if verify "
-            "finds nothing, this is a bug in evomem"
-        ) from error
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        message = str(cause)
-        if any(word in message.lower() for word in _BUSY):
-            raise DatabaseBusy(
-                f"{path}: another process held the lock for longer than the busy timeout ({message}); "
-                "nothing was written: try again, or open with a larger busy_timeout="
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, EvomemError):
+            return
+        if isinstance(error, DECODE_ERRORS):  # such as the driver's for text that is not UTF-8
+            raise DatabaseDamaged(
+                f"{self._path} cannot be read ({type(error).__name__}: {error}): run verify, and "
+                "restore it from a backup; if verify finds nothing, this is a bug in evomem"
             ) from error
-        if "readonly" in message.lower():
-            raise StoreError(
-                f"{path} cannot be written any more ({message}): check whether its disk was mounted "
-                "read-only; nothing was written"
-            ) from error
-        if getattr(cause, "sqlite_errorname", "") == "SQLITE_IOERR_WRITE":
-            raise StoreError(
-                f"{path} cannot be written ({message}): check whether the disk is full, or a limit of this "
-                "user or process is reached; nothing was written"
-            ) from error
-        if any(word in message.lower() for word in _DAMAGED):
-            raise DatabaseDamaged(_UNREADABLE.format(path=path, message=message)) from error
-        raise StoreError(f"{path}: {message}; nothing was written") from error
+        if isinstance(error, SQLAlchemyError | sqlite3.Error):
+            raise _translation(self._path, error) from error
+
+
+def _translation(path: Path | None, error: SQLAlchemyError | sqlite3.Error) -> StoreError:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    message = str(cause)
+    if any(word in message.lower() for word in _BUSY):
+        return DatabaseBusy(
+            f"{path}: another process held the lock for longer than the busy timeout ({message}); "
+            "nothing was written: try again, or open with a larger busy_timeout="
+        )
+    if "readonly" in message.lower():
+        return StoreError(
+            f"{path} cannot be written any more ({message}): check whether its disk was mounted "
+            "read-only; nothing was written"
+        )
+    if getattr(cause, "sqlite_errorname", "") == "SQLITE_IOERR_WRITE":
+        return StoreError(
+            f"{path} cannot be written ({message}): check whether the disk is full, or a limit of "
+            "this user or process is reached; nothing was written"
+        )
+    if any(word in message.lower() for word in _DAMAGED):
+        return DatabaseDamaged(_UNREADABLE.format(path=path, message=message))
+    return StoreError(f"{path}: {message}; nothing was written")
 
 
 def prepare(path: Path, *, create: bool, busy_timeout: float = 30.0) -> bool:

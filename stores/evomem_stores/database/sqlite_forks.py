@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol
 from weakref import WeakSet
 
@@ -59,17 +57,17 @@ class _Gate:
                     "was forked, so SQLite's locks do not protect the database here: fork when no "
                     "thread is using it, or start the process with 'spawn'"
                 )
-            # A thread that is already inside must proceed, or the fork would wait until its timeout.
-            self._changed.wait_for(
-                lambda: self._forker in (None, thread) or self._is_inside(thread)
-            )
+            if self._forker not in (None, thread) and not self._is_inside(thread):
+                # A thread that is inside must proceed, or the fork would wait until its timeout.
+                self._changed.wait_for(lambda: self._forker is None)
             self._inside.append((thread, place))
         return thread, place
 
     def leave(self, entry: tuple[int, str]) -> None:
         with self._changed:
             self._inside.remove(entry)
-            self._changed.notify_all()
+            if self._forker is not None:
+                self._changed.notify_all()
 
     def before_fork(self) -> None:
         thread = threading.get_ident()
@@ -103,18 +101,21 @@ class _Gate:
 _gate = _Gate()
 
 
-@contextmanager
-def using_sqlite(place: str) -> Iterator[None]:
+class using_sqlite:  # a context manager; a generator would cost five calls more
     """Use the database at `place` in this block; no other thread forks until the block ends.
 
     Raises:
         StoreError: The process was forked while another thread was using the database.
     """
-    entry = _gate.enter(place)
-    try:
-        yield
-    finally:
-        _gate.leave(entry)
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def __enter__(self) -> None:
+        self._entry = _gate.enter(self._place)
+
+    def __exit__(self, *error: object) -> None:
+        _gate.leave(self._entry)
 
 
 def close_at_forks(connections: Connections) -> None:

@@ -82,7 +82,7 @@ class FileSlots:
 
     def __init__(self, database: Path | None) -> None:
         """Provide the slots of a database file; None for a database in memory, which needs none."""
-        self._path = database and database.with_name(f"{database.name}-writers")
+        self._path = None if database is None else f"{database}-writers"
         self._file: _LockFile | None = None
 
     def is_taken(self, memory: int) -> bool:
@@ -130,11 +130,11 @@ class FileSlots:
         """Return the file; None if it does not exist and is not, or cannot be, created."""
         if self._path is None or self._file is not None:
             return self._file
-        if not create and not self._path.exists():
+        if not create and not os.path.exists(self._path):
             return None
         with _guard:
             if self._file is None:
-                name = str(self._path)
+                name = self._path
                 if name not in _files:
                     flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
                     try:

@@ -18,7 +18,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, or_, update
@@ -89,9 +89,23 @@ class Lease:
         self.is_wanted = bool(wanted)
 
 
+def under_lease(connection: Connection, lease: Lease | None) -> AbstractContextManager[None]:
+    """Make `lease_of` return the lease inside of the context."""
+    return nullcontext() if lease is None else _under(connection, lease)
+
+
+@contextmanager
+def _under(connection: Connection, lease: Lease) -> Iterator[None]:
+    connection.info["lease"] = lease
+    try:
+        yield
+    finally:
+        del connection.info["lease"]
+
+
 def lease_of(connection: Connection, memory: int) -> Lease | None:
     """Return the lease under which a transaction writes to a memory, None without leases."""
-    lease: Lease | None = connection.get_execution_options().get("lease")
+    lease: Lease | None = connection.info.get("lease")
     return lease if lease is not None and lease.memory == memory else None
 
 

@@ -106,12 +106,12 @@ class Entry:
     def hide(self, seals: Seals, gone: Mapping[int, int]) -> None:
         """Record new tombstones: seqs of hidden turns, each with the seq of its replacement, 0 for none."""
         self.gone += len(gone)
-        self.sums(seals)[1] += seals.tombstone_sum(self.memory, _tombstone_text(gone))
+        self.sums(seals)[1] += seals.tombstones(self.memory, gone)
 
     def show(self, seals: Seals, gone: Mapping[int, int]) -> None:
         """Record that tombstones were removed."""
         self.gone -= len(gone)
-        self.sums(seals)[1] -= seals.tombstone_sum(self.memory, _tombstone_text(gone))
+        self.sums(seals)[1] -= seals.tombstones(self.memory, gone)
 
     def mark(self, seals: Seals, marks: Iterable[Mark]) -> None:
         """Record new marks of purged turns."""
@@ -364,7 +364,3 @@ def _sealed(connection: Connection, changes: object, memories: object) -> list[o
     own = [list(row) for row in connection.execute(select(encoder))]
     others = connection.execute(select(generations).order_by(generations.c.generation))
     return [changes, memories, own, [list(row) for row in others]]
-
-
-def _tombstone_text(gone: Mapping[int, int]) -> str:
-    return ",".join(f"{seq}:{since}" for seq, since in gone.items())

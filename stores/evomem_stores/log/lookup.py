@@ -93,42 +93,26 @@ def _rows(
     return (within(span),)
 
 
-def _with_ids(*columns: ColumnElement[Any]) -> Statement:
-    return Statement(
-        select(*columns)
-        .where(
-            turns.c.memory == bindparam("of"),
-            (turns.c.seq + 0).between(bindparam("first"), bindparam("last")),  # as in `_rows`
-            OneOf(turns.c.id, bindparam("ids")),
-        )
-        .order_by(turns.c.row)
+_WITH_IDS = Statement(
+    select(*(turns.c[name] for name in RECORD_COLUMNS))
+    .where(
+        turns.c.memory == bindparam("of"),
+        (turns.c.seq + 0).between(bindparam("first"), bindparam("last")),  # as in `_rows`
+        OneOf(turns.c.id, bindparam("ids")),
     )
-
-
-_TAKEN = _with_ids(turns.c.id)
-_WITH_IDS = _with_ids(*(turns.c[name] for name in RECORD_COLUMNS))
-
-
-def taken(connection: Connection, seen: Sequence[Span], ids: Iterable[str | None]) -> list[str]:
-    """Return those of `ids` that rows of the spans have."""
-    return [id for (id,) in _of_spans(connection, _TAKEN, seen, ids)]
+    .order_by(turns.c.row)
+)
 
 
 def with_ids(
     connection: Connection, seen: Sequence[Span], ids: Iterable[str]
 ) -> list[tuple[Any, ...]]:
     """Return the `RECORD_COLUMNS` of the spans' rows with these ids, hidden or not, in log order."""
-    return _of_spans(connection, _WITH_IDS, seen, ids)
-
-
-def _of_spans(
-    connection: Connection, query: Statement, seen: Sequence[Span], ids: Iterable[str | None]
-) -> list[tuple[Any, ...]]:
     sought = list(ids)
     rows: list[tuple[Any, ...]] = []
     for span in seen:
         given = {"of": span.memory, "first": span.first, "last": span.last, "ids": sought}
-        rows += query.rows(connection, given)
+        rows += _WITH_IDS.rows(connection, given)
     return rows
 
 
@@ -208,14 +192,17 @@ def shown(limited: bool) -> tuple[ColumnElement[bool], ...]:
     Args:
         limited: Whether the views hide rows by time (`is_limited`).
     """
+    # One look-up per row: a list of all tombstones would cost more with every replaced turn.
     gone = select(hidden.c.seq).where(
-        hidden.c.memory == bindparam("memory"), hidden.c.since <= bindparam("end")
+        hidden.c.memory == bindparam("memory"),
+        hidden.c.seq == turns.c.seq,
+        hidden.c.since <= bindparam("end"),
     )
     limits: tuple[ColumnElement[bool], ...] = ()
     if limited:
         gone = gone.where(not_(OneOf(hidden.c.seq, bindparam("restored"))))
         limits = turns.c.time <= bindparam("time"), turns.c.added <= bindparam("added")
-    return turns.c.seq.not_in(gone), *limits
+    return ~gone.exists(), *limits
 
 
 def values_of(view: View) -> dict[str, Any]:

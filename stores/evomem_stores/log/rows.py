@@ -12,7 +12,7 @@ from sqlalchemy import RowMapping
 
 from evomem.errors import DatabaseDamaged, EncoderError, IntegrityError, StoreError
 from evomem.records import Record, TimeAndSession, Turn, sealed_turn
-from evomem.rows import Form, Rows
+from evomem.rows import Form, Rows, norms
 from evomem.state import Dtype, Reading, Spec, Vectors
 from evomem.store import Row, Trace
 from evomem_stores.database.seals import SEALED_COLUMNS, Seals, changed_row
@@ -158,7 +158,7 @@ def check(row: Row, spec: Spec) -> None:
                 f"{where} {name} of shape {array.shape} and type {array.dtype}, expected {shape} "
                 "and float32; nothing was written"
             )
-        if not np.isfinite(array).all():
+        if array.size and not np.isfinite(array).all():
             raise EncoderError(f"{where} {name} with NaN or infinity in it; nothing was written")
     if not has_possible_lengths(row.reading):
         lengths = ", ".join(f"{norm(vector):.6g}" for vector in row.reading.embeddings)
@@ -170,7 +170,8 @@ def check(row: Row, spec: Spec) -> None:
 
 def has_possible_lengths(reading: Reading) -> bool:
     """Return whether a turn's embedding has unit length, and its passages' at most unit length."""
-    length, *passage_lengths = map(norm, reading.embeddings)
+    with np.errstate(invalid="ignore"):  # NaN, in a damaged row
+        length, *passage_lengths = norms(reading.embeddings.astype(np.float64)).tolist()
     return abs(length - 1) <= LENGTH_TOLERANCE and all(
         other <= 1 + LENGTH_TOLERANCE for other in passage_lengths
     )

@@ -24,7 +24,7 @@ from evomem_stores.log import (
     dropping,
     writing,
 )
-from evomem_stores.log.leases import Lease, Leases
+from evomem_stores.log.leases import Lease, Leases, under_lease
 from evomem_stores.log.reader import LogReader, find_memory
 
 
@@ -139,8 +139,11 @@ class SqlLog(LogReader):
     @contextmanager
     def _writing(self, memory: int) -> Iterator[Connection]:
         """Provide a transaction to change a memory, under its lease if leases are in use."""
-        with self._leased(memory) as lease, self._connections.writing(memory) as connection:
-            connection.execution_options(lease=lease)
+        with (
+            self._leased(memory) as lease,
+            self._connections.writing(memory) as connection,
+            under_lease(connection, lease),
+        ):
             yield connection
 
     def _leased(self, memory: int | None) -> AbstractContextManager[Lease | None]:
@@ -156,9 +159,9 @@ class SqlLog(LogReader):
         """
         changed: list[int] = []
         with self._leased(memory) as lease, self._connections.forgetting(memory) as connection:
-            connection.execution_options(lease=lease)
-            yield connection, changed
-            self._notify(changed, connection)
+            with under_lease(connection, lease):
+                yield connection, changed
+                self._notify(changed, connection)
         self._notify(changed, None)
 
     def _notify(self, changed: list[int], connection: Connection | None) -> None:

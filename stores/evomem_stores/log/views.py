@@ -49,7 +49,9 @@ _OWN_SPAN = select(
         turns,
         turns.c.row
         == select(func.max(_ROWS.c.row))
-        .where(_ROWS.c.row.between(_FIRST + memories.c.parent_seq + 1, _FIRST + bindparam("last")))
+        .where(
+            _ROWS.c.row > _FIRST + memories.c.parent_seq, _ROWS.c.row <= _FIRST + bindparam("last")
+        )
         .scalar_subquery(),
     )
 )

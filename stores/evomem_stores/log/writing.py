@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -28,7 +27,7 @@ from evomem_stores.database.tables import (
 )
 from evomem_stores.log import forgotten, ledger
 from evomem_stores.log.ledger import Entry
-from evomem_stores.log.lookup import read, taken, visible
+from evomem_stores.log.lookup import read, visible, with_ids
 from evomem_stores.log.namespaces import decode_namespace, encode_namespace, under
 from evomem_stores.log.rows import RECORD_COLUMNS, check, encode, searched
 from evomem_stores.log.views import spans, take_entry, take_view
@@ -277,8 +276,13 @@ class _End(NamedTuple):
     """The seq of the memory's last own row, 0 for none."""
 
 
+_NUMBERS = Statement(
+    select(turns.c.id, turns.c.row).where(
+        turns.c.memory == bindparam("of"), OneOf(turns.c.id, bindparam("ids"))
+    )
+)
 _CHUNK = Statement(select(turns.c.chunk).where(turns.c.row == bindparam("newest")))
-_INSERT_TURNS = Statement(insert(turns).inline())
+_INSERT_TURNS = Statement(insert(turns).inline(), " ON CONFLICT (memory, id) DO NOTHING")
 
 
 def insert_rows(
@@ -294,14 +298,10 @@ def insert_rows(
     `end` is where `seen` ends; if None, it is looked up.
     """
     seals = seals_of(connection)
-    ids = [row.turn.id for row in rows]
-    duplicates = taken(connection, seen, ids)
-    if not duplicates and len(set(ids)) < len(ids):
-        duplicates = [str(id) for id, count in Counter(ids).items() if count > 1]
-    if duplicates:
-        raise DuplicateTurn(
-            f"the id {duplicates[0]!r} is taken: ids are unique in a memory; nothing was written"
-        )
+    ids = [row.turn.id or "" for row in rows]
+    inherited = [span for span in seen if span.memory != entry.memory]
+    for record in with_ids(connection, inherited, ids) if inherited else ():
+        raise _taken(record[RECORD_COLUMNS.index("id")])
     if end is None:
         newest = row_number(seen[-1].memory, seen[-1].last) if seen else 0
         chunk = _CHUNK.value(connection, {"newest": newest}) or 0
@@ -312,9 +312,15 @@ def insert_rows(
         chunk = row.seq if row.reading.opens_chunk or not chunk else chunk
         values, terms[row.seq] = encode(entry.memory, row, chunk, spec, seals, form)
         columns.append(values)
-    _INSERT_TURNS.run_many(connection, columns)
+    if _INSERT_TURNS.run_many(connection, columns) < len(columns):
+        stored = dict(_NUMBERS.rows(connection, {"of": entry.memory, "ids": ids}))
+        raise _taken(next(row["id"] for row in columns if stored[row["id"]] != row["row"]))
     inverted_index.add(connection, entry.memory, terms, None if end is None else end.last_own)
     entry.add(seals, [values["seal"] for values in columns])
+
+
+def _taken(id: str) -> DuplicateTurn:
+    return DuplicateTurn(f"the id {id!r} is taken: ids are unique in a memory; nothing was written")
 
 
 def _terms(connection: Connection, span: Span) -> dict[int, list[str]]:

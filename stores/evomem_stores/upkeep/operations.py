@@ -17,7 +17,7 @@ from evomem_stores.database.tables import hidden, memories, turns
 from evomem_stores.log import ledger
 from evomem_stores.log.namespaces import under
 from evomem_stores.log.writing import write_terms
-from evomem_stores.upkeep import anchors, audit, dump, generations, restoring, sealing
+from evomem_stores.upkeep import anchors, audit, generations, restoring, sealing
 from evomem_stores.upkeep.generations import SqlGeneration
 
 
@@ -80,11 +80,15 @@ class Upkeep:
 
     def export(self, folder: Path) -> int:
         """See `Store.export`."""
+        from evomem_stores.upkeep import dump  # imports safetensors
+
         with self._connections.reading() as connection:
             return dump.export(connection, self._spec, folder)
 
     def load(self, folder: Path, key: bytes | None = None) -> int:
         """See `Store.load`."""
+        from evomem_stores.upkeep import dump
+
         with self._connections.exclusive() as connection:
             return dump.load(connection, self._spec, folder, key)
 

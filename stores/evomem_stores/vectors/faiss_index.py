@@ -337,9 +337,15 @@ class FaissIndex:
     def _after_fork(self) -> None:
         """Keep only the shards that no other thread was changing, in a forked child."""
         self._guard = threading.Lock()
-        self._cached = OrderedDict(
-            (memory, cached) for memory, cached in self._cached.items() if not cached.lock.locked()
-        )
+        # `locked()` is False while a thread that waited for the lock has it, but not yet the GIL.
+        free = [
+            (memory, cached)
+            for memory, cached in self._cached.items()
+            if cached.lock.acquire(blocking=False)
+        ]
+        for _, cached in free:
+            cached.lock.release()
+        self._cached = OrderedDict(free)
 
     def _path(self, memory: int) -> Path:
         assert self._folder

@@ -454,7 +454,7 @@ def test_a_put_that_replaces_takes_two_transactions_and_few_statements(facts, db
     facts.put(NS, "home", {"text": "I live in Oslo."})
     with counted(db) as work:
         facts.put(NS, "home", {"text": "I live in Rome."})
-    assert len(work.statements) <= 9
+    assert len(work.statements) <= 8
     assert work.transactions <= 2
     with counted(db) as work:
         assert facts.get(NS, "home").value == {"text": "I live in Rome."}
