@@ -1,7 +1,9 @@
+from typing import cast
+
 import numpy as np
 import pytest
 
-from benchmarks.systems.base import Bm25, Recency, Shuffled, best, rrf, z_sum
+from benchmarks.systems.base import Bm25, Recency, Scorer, Shuffled, best, rrf, z_sum
 from benchmarks.systems.encoders import Encoders, ReadHistory, read_all
 from benchmarks.systems.naming import system_named
 from evomem import HashEncoder, Turn
@@ -62,7 +64,7 @@ def test_a_message_of_the_conversation_is_answered_from_the_turns_before_it(name
 
 @pytest.mark.parametrize("name", ["bm25", "hash"])
 def test_later_turns_change_no_score_of_an_earlier_turn(name):
-    system = system_named(name, Encoders())
+    system = cast(Scorer, system_named(name, Encoders()))
     score = system.scorer(TURNS)
     for text, place in (("by the river?", 3), ("Miso at the river", 3), ("grey Miso", 2)):
         earlier = system.scorer(TURNS[:place])(text)
