@@ -39,7 +39,7 @@ def test_without_the_package_the_extra_is_named(monkeypatch):
 
 
 def test_other_models_and_precisions_are_refused():
-    with pytest.raises(EncoderError, match="no 'multi:large'"):
+    with pytest.raises(EncoderError, match="use 'multi' instead of 'multi:large'"):
         load("large")
     with pytest.raises(EncoderError, match="'bfloat16'"):
         load(dtype="bfloat16")
