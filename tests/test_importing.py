@@ -379,6 +379,15 @@ def test_a_message_too_long_for_a_turn_becomes_several_which_are_known_again(mem
     assert (again.new, again.known) == (0, 6)
 
 
+def test_a_divided_message_is_known_whether_an_export_has_its_answer_or_not(memory):
+    long = user(" ".join(map(str, range(100_000))), id="p")
+    asked, answered = talk(*BAKERY, long), talk(*BAKERY, long, assistant("Noted.", id="r"))
+    assert [memory.import_chats(export).new for export in (asked, answered, asked)] == [4, 1, 0]
+    turns = [record.turn for record in memory.history()]
+    assert "".join(turn.user for turn in turns[1:]) == long["content"]
+    assert [turn.assistant for turn in turns[1:]] == ["", "", "Noted."]
+
+
 def test_a_long_message_is_whole_in_an_export_that_begins_with_the_newest(memory):
     long = user(" ".join(map(str, range(100_000))), time="2026-05-01T10:00Z")
     answer = assistant("Thanks.", time="2026-05-01T10:05Z")

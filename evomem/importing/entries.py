@@ -146,17 +146,22 @@ def with_head(told: Sequence[Entry], new: Sequence[Entry]) -> list[Entry]:
 
 
 def gathered(entries: Sequence[Entry]) -> list[Entry]:
-    """Return entries, with the unanswered user messages at the end gathered into one."""
-    start = len(entries)
+    """Return entries, with the unanswered user messages at the end gathered into one.
+
+    Messages before the last that one turn cannot hold together with those after them stay apart: parts
+    of a long message are turns of their own.
+    """
+    start, length = len(entries), 0
     while start and entries[start - 1].turn.user:
         turn = entries[start - 1].turn
-        if turn.assistant or turn.speaker:
+        length += len(turn.user) + 1
+        if turn.assistant or turn.speaker or (start < len(entries) and length > MAX_CHARS):
             break
         start -= 1
     parts = tuple(entries[start:])
     if len(parts) < 2:
         return list(entries)
-    turn = replace(parts[0].turn, user=joined([part.turn.user for part in parts])[:MAX_CHARS])
+    turn = replace(parts[0].turn, user=joined([part.turn.user for part in parts]))
     ids = frozenset(id for part in parts for id in part.ids)
     return [*entries[:start], Entry(turn, ids, parts[0].timed, parts=parts)]
 
