@@ -241,3 +241,23 @@ def test_a_transaction_that_fails_leaves_nothing_behind(tmp_path):
     with store._connections.reading() as connection:
         assert connection.scalar(select(tables.lexicon.c.analyser)) != "other"
     store.close()
+
+
+def test_an_interrupt_inside_a_statement_stays_an_interrupt_and_leaves_nothing_behind(
+    tmp_path, monkeypatch
+):
+    store, _ = open_at(tmp_path / "a.db")
+
+    def interrupt(*_: object) -> None:  # as Ctrl-C does wherever Python is
+        raise KeyboardInterrupt
+
+    for _ in range(2 * sqlite.READERS):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(sqlite.SqliteDialect, "do_execute", interrupt)
+            with store._connections.writing() as connection:
+                driver(connection).execute("UPDATE lexicon SET analyser = 'other'")
+                connection.execute(tables.lexicon.update().values(analyser="another"))
+    with store._connections.reading() as connection:
+        assert "other" not in connection.scalar(select(tables.lexicon.c.analyser))
+    assert store.verify() == []
+    store.close()

@@ -250,7 +250,8 @@ class SqliteConnections(Connections):
                 yield connection
                 own.commit()
             except BaseException:
-                own.rollback()
+                if not connection.invalidated:  # which SQLAlchemy does if a signal interrupts it
+                    own.rollback()
                 raise
 
     @contextmanager
@@ -292,7 +293,7 @@ class SqliteConnections(Connections):
         SQLAlchemy's pool takes care of one that could not be rolled back.
         """
         if (
-            not (self._closed or self.read_only)
+            not (self._closed or self.read_only or connection.invalidated)
             and idle is self._idle
             and self._has_current_options(connection)
             and not driver(connection).in_transaction

@@ -96,11 +96,12 @@ def under_lease(connection: Connection, lease: Lease | None) -> AbstractContextM
 
 @contextmanager
 def _under(connection: Connection, lease: Lease) -> Iterator[None]:
-    connection.info["lease"] = lease
+    info = connection.info  # not available after a signal has interrupted SQLAlchemy
+    info["lease"] = lease
     try:
         yield
     finally:
-        del connection.info["lease"]
+        del info["lease"]
 
 
 def lease_of(connection: Connection, memory: int) -> Lease | None:
