@@ -251,12 +251,16 @@ def test_an_interrupt_inside_a_statement_stays_an_interrupt_and_leaves_nothing_b
     def interrupt(*_: object) -> None:  # as Ctrl-C does wherever Python is
         raise KeyboardInterrupt
 
+    def write_twice():
+        with store._connections.writing() as connection:
+            driver(connection).execute("UPDATE lexicon SET analyser = 'other'")
+            connection.execute(tables.lexicon.update().values(analyser="another"))
+
     for _ in range(2 * sqlite.READERS):
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch:
             patch.setattr(sqlite.SqliteDialect, "do_execute", interrupt)
-            with store._connections.writing() as connection:
-                driver(connection).execute("UPDATE lexicon SET analyser = 'other'")
-                connection.execute(tables.lexicon.update().values(analyser="another"))
+            with pytest.raises(KeyboardInterrupt):
+                write_twice()
     with store._connections.reading() as connection:
         assert "other" not in connection.scalar(select(tables.lexicon.c.analyser))
     assert store.verify() == []
