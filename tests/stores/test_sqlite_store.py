@@ -262,6 +262,6 @@ def test_an_interrupt_inside_a_statement_stays_an_interrupt_and_leaves_nothing_b
             with pytest.raises(KeyboardInterrupt):
                 write_twice()
     with store._connections.reading() as connection:
-        assert "other" not in connection.scalar(select(tables.lexicon.c.analyser))
+        assert connection.scalar(select(tables.lexicon.c.analyser)) not in ("other", "another")
     assert store.verify() == []
     store.close()
