@@ -42,7 +42,7 @@ demo: .venv/ready
 # Two torch threads on a busy machine cost more than they give.
 test: export OMP_NUM_THREADS ?= 1
 test: .venv/ready
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What the hosts have released since, with no upper limits: run it weekly. It is made anew each time. The last line
 # writes the versions into the documentation.
