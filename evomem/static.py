@@ -117,11 +117,19 @@ class StaticEncoder(TextEncoder):
         if not texts:
             return np.zeros((0, self._spec.dim), np.float32)
         self._forks.check()
-        with self._lock:  # the library sorts by length, so that a batch holds texts of one size
-            rows = encode(
-                texts, batch_size=BATCH, show_progress_bar=False, normalize_embeddings=True
-            )
-        vectors: Vectors = np.asarray(rows, np.float32)
+        groups = list(_of_similar_length(texts))
+        with self._lock:
+            parts = [
+                encode(
+                    [texts[index] for index in group],
+                    batch_size=BATCH,
+                    show_progress_bar=False,
+                    normalize_embeddings=True,
+                )
+                for group in groups
+            ]
+        back = np.argsort(np.concatenate(groups))
+        vectors: Vectors = np.concatenate(parts).astype(np.float32, copy=False)[back]
         bad = np.flatnonzero(~(np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-3))  # NaN is bad
         if len(bad):
             raise EncoderError(
@@ -181,6 +189,20 @@ def _window(model: Any) -> int | None:
         return None
     prompt = model.tokenizer(model.prompts.get("document") or "")["input_ids"]  # and special tokens
     return max(1, int(limit) - len(prompt))
+
+
+def _of_similar_length(texts: Sequence[str]) -> Iterator[list[int]]:
+    """Divide texts so that the longest of a group is hardly more than twice the shortest.
+
+    The library pads the texts of a pass to the longest of them, in passes of `BATCH` texts.
+
+    >>> list(_of_similar_length(["", "a long text " * 20, "short", "brief"]))
+    [[0, 2, 3], [1]]
+    """
+    groups: dict[int, list[int]] = {}
+    for index, text in enumerate(texts):
+        groups.setdefault(max(6, len(text).bit_length()), []).append(index)
+    yield from groups.values()
 
 
 @contextmanager
