@@ -24,7 +24,7 @@ STORY = [
     Turn(user="I moved to Oslo last week. " * 12, assistant="How do you like it?"),
     Turn(
         user="What did you do there? " * 30,
-        assistant="Nothing much, and then the same again. " * 50,
+        assistant="Nothing much, and then the same again. " * 20,
     ),
     Turn(user="أعيش الآن في أوسلو", assistant="جميل"),
     *(Turn(user=f"Note {i}: I ran {i} km.", assistant="Well done.") for i in range(30)),
@@ -39,9 +39,21 @@ class EncoderContract:
     tolerance = 1e-5
     """The largest difference that the order of floating-point operations may cause."""
 
+    _kept: tuple[Encoder, list[Reading], State[Turn]] | None = None
+
+    def _story(self, encoder: Encoder) -> tuple[list[Reading], State[Turn]]:
+        """Return what is read of the whole story, and the state after it.
+
+        It is kept for the next test if that has the same encoder, since some take seconds to read.
+        """
+        kept = self._kept
+        if kept is None or kept[0] is not encoder:
+            kept = type(self)._kept = (encoder, *_read(encoder, [len(STORY)]))
+        return kept[1:]
+
     def test_readings_have_the_shapes_of_the_spec(self, encoder: Encoder) -> None:
         spec = encoder.spec
-        for reading in encoder.read(State.empty(spec), STORY):
+        for reading in self._story(encoder)[0]:
             assert reading.embedding.shape == (spec.dim,)
             assert reading.embedding.dtype == np.float32
             assert reading.latents.shape == (spec.latents, spec.width)
@@ -53,8 +65,8 @@ class EncoderContract:
                 assert float(np.linalg.norm(passage)) < 1 + 1e-3
 
     def test_any_split_of_the_turns_gives_the_same_readings(self, encoder: Encoder) -> None:
-        expected, state = _read(encoder, [len(STORY)])
-        for split in ([1] * len(STORY), [5, 16, len(STORY) - 21], [20, len(STORY) - 20]):
+        expected, state = self._story(encoder)
+        for split in ([1] * len(STORY), [5, 15, len(STORY) - 20]):
             parts, end = _read(encoder, split)
             _assert_same(expected, parts, self.tolerance)
             assert end.key == state.key
@@ -62,13 +74,13 @@ class EncoderContract:
     def test_a_state_holds_no_more_than_the_queue_and_the_open_chunk(
         self, encoder: Encoder
     ) -> None:
-        _, state = _read(encoder, [len(STORY)])
+        _, state = self._story(encoder)
         spec = encoder.spec
         assert len(state.queue) == min(spec.capacity, len(STORY) * spec.latents)
         assert len(state.latents) <= spec.capacity + len(state.open) * spec.latents
 
     def test_reading_and_asking_leave_the_given_state_as_it_was(self, encoder: Encoder) -> None:
-        _, state = _read(encoder, [len(STORY)])
+        _, state = self._story(encoder)
         before = state.latents.copy(), state.key, state.open
         first = encoder.embed_queries(state, QUERIES)
         encoder.read(state, STORY[:3])
@@ -93,7 +105,7 @@ class EncoderContract:
         for start in range(len(split)):  # memories of other lengths, at other places of the story
             turns = STORY[start * 3 :]
             state = _after(encoder, turns[: split[start]])
-            jobs.append((state, turns[split[start] :]))
+            jobs.append((state, turns[split[start] :][: 20 - 5 * start]))
             asked.append((state, QUERIES[start:]))
         together = read_batch(encoder, jobs)
         for job, readings in zip(jobs, together, strict=True):
@@ -108,7 +120,7 @@ class EncoderContract:
 
     def test_memory_is_used_if_and_only_if_the_spec_says_so(self, encoder: Encoder) -> None:
         empty: State[Turn] = State.empty(encoder.spec)
-        _, state = _read(encoder, [len(STORY)])
+        _, state = self._story(encoder)
         fresh = encoder.embed_queries(empty, QUERIES)
         later = encoder.embed_queries(state, QUERIES)
         assert bool(np.abs(fresh - later).max() > self.tolerance) == bool(encoder.spec.capacity)
