@@ -8,7 +8,7 @@ import secrets
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -28,7 +28,7 @@ if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
 Fresh = Callable[[], str]
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Keep the tests' files in memory where there is room: an fsync there costs nothing.
 
     A disk takes milliseconds for each, and most tests wait for many. What a power loss leaves does
@@ -44,7 +44,26 @@ def pytest_configure() -> None:
     settings.register_profile("explore", deadline=None, suppress_health_check=checks)
     settings.register_profile("same", settings.get_profile("explore"), derandomize=True)
     settings.load_profile("same")
+    config.pluginmanager.register(Doctests())
     gc.disable()  # imports make objects by the million, and hardly any garbage
+
+
+class Doctests:
+    """Collects doctests only where there are some: to look for them, pytest imports every module.
+
+    This is registered by itself, since hooks of this file see files of this folder only.
+    """
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_ignore_collect(
+        self, collection_path: Path
+    ) -> Generator[None, bool | None, bool | None]:
+        """Leave out the modules that have neither tests nor examples."""
+        ignored = yield
+        if ignored is None and collection_path.suffix == ".py":
+            tests = collection_path.name.startswith("test_")
+            return None if tests or b">>>" in collection_path.read_bytes() else True
+        return ignored
 
 
 def pytest_collection_finish() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
@@ -15,17 +16,21 @@ from evomem.state import State
 from evomem.static import SAMPLE, load
 from evomem.testing import QUERIES, STORY, EncoderContract
 
-sentence_transformers = pytest.importorskip("sentence_transformers")
-modules = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
 safetensors = pytest.importorskip("safetensors.numpy")
+
+pytestmark = pytest.mark.skipif(  # it is imported by the tests: it takes seconds
+    find_spec("sentence_transformers") is None, reason="the extra [static] is not installed"
+)
 
 DIM = 16
 WORDS = sorted({word for turn in STORY for word in turn.text.lower().split()})
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
     """A model of word vectors, as sentence-transformers writes it."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
     tokenizer = Tokenizer(
@@ -34,10 +39,16 @@ def folder(tmp_path):
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     weights = np.random.default_rng(0).normal(size=(len(WORDS) + 1, DIM)).astype(np.float32)
-    module = modules.StaticEmbedding(tokenizer, embedding_weights=weights)
-    path = tmp_path / "words"
-    sentence_transformers.SentenceTransformer(modules=[module]).save(str(path))
+    path = tmp_path_factory.mktemp("saved") / "words"
+    module = StaticEmbedding(tokenizer, embedding_weights=weights)
+    SentenceTransformer(modules=[module]).save(str(path))
     return path
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    """A copy of that model, which a test may change."""
+    return shutil.copytree(saved, tmp_path / "words")
 
 
 def weights_of(folder):

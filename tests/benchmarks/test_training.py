@@ -10,11 +10,10 @@ from benchmarks.cost import training
 from evomem.training.histories import History
 from evomem.training.stories import stories
 
-sentence_transformers = pytest.importorskip("sentence_transformers")
-modules = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
-
 
 def test_sentence_transformers_learns_from_the_same_histories(tmp_path, monkeypatch):
+    library = pytest.importorskip("sentence_transformers")
+    modules = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     histories = stories(2, 6, seed=0)
@@ -25,7 +24,7 @@ def test_sentence_transformers_learns_from_the_same_histories(tmp_path, monkeypa
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     table = np.random.default_rng(0).normal(size=(len(words) + 1, 8)).astype(np.float32)
     module = modules.StaticEmbedding(tokenizer, embedding_weights=table)
-    model = sentence_transformers.SentenceTransformer(modules=[module], device="cpu")
+    model = library.SentenceTransformer(modules=[module], device="cpu")
     monkeypatch.setattr(training, "packaged_model", lambda: tmp_path)
     monkeypatch.setattr(training, "load_model", lambda kind, folder: model)
     steps = []

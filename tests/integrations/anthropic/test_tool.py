@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
 
-pytest.importorskip("anthropic", reason="the extra [anthropic] is not installed")
-
-import httpx2
-from anthropic import Anthropic
-from anthropic.lib.tools import ToolError
-from anthropic.tools import BetaLocalFilesystemMemoryTool
-
 import evomem
 from evomem.adapter import counts
-from evomem_integrations.anthropic import EvoMemAsyncMemoryTool, EvoMemMemoryTool
+from evomem_integrations import anthropic as adapter  # the SDK is imported at its first use
+
+pytestmark = pytest.mark.skipif(
+    find_spec("anthropic") is None, reason="the extra [anthropic] is not installed"
+)
 
 A, B = "/memories/a.md", "/memories/notes/b.md"
 
@@ -27,12 +25,22 @@ def memory(db):
 
 
 @pytest.fixture
+def own(tmp_path):
+    """The SDK's own tool, on files."""
+    from anthropic.tools import BetaLocalFilesystemMemoryTool
+
+    return BetaLocalFilesystemMemoryTool(str(tmp_path))
+
+
+@pytest.fixture
 def tool(memory):
-    return EvoMemMemoryTool(memory)
+    return adapter.EvoMemMemoryTool(memory)
 
 
 def do(tool, command, path=None, **fields):
     """Return what a command answers, or the error that the model is told."""
+    from anthropic.lib.tools import ToolError
+
     place = {} if path is None else {"path": path}
     try:
         return tool.call({"command": command, **place, **fields})
@@ -83,14 +91,12 @@ COMMANDS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def test_commands_are_answered_as_the_sdk_answers_them(tool, tmp_path):
-    own = BetaLocalFilesystemMemoryTool(str(tmp_path))
+def test_commands_are_answered_as_the_sdk_answers_them(tool, own):
     for command, fields in COMMANDS:
         assert do(tool, command, **fields) == do(own, command, **fields), (command, fields)
 
 
-def test_a_directory_shows_two_levels_without_hidden_names(tool, tmp_path):
-    own = BetaLocalFilesystemMemoryTool(str(tmp_path))
+def test_a_directory_shows_two_levels_without_hidden_names(tool, own):
     for path in ("b.md", "a/x.md", "a/b/c.md", "a/b/d/e.md", ".hidden", "a/.hidden", "a.md"):
         for item in (tool, own):
             do(item, "create", f"/memories/{path}", file_text="x" * 1536)
@@ -156,7 +162,7 @@ def test_turns_that_are_no_files_are_left_alone(tool, memory):
 
 
 def test_a_deleted_file_can_leave_nothing_behind(memory, db, tmp_path):
-    tool = EvoMemMemoryTool(memory, purge=True)
+    tool = adapter.EvoMemMemoryTool(memory, purge=True)
     do(tool, "create", A, file_text="zqsecret")
     do(tool, "rename", old_path=A, new_path=B)
     do(tool, "str_replace", B, old_str="zqsecret", new_str="public")
@@ -184,21 +190,23 @@ def test_a_memory_that_cannot_be_reached_ends_no_run(tool, memory, db):
     assert counts.failed_reads == before["failed_reads"] + 1
     assert counts.failed_writes == before["failed_writes"] + 1
     with pytest.raises(Exception, match="closed"):
-        do(EvoMemMemoryTool(memory, strict=True), "view", A)
+        do(adapter.EvoMemMemoryTool(memory, strict=True), "view", A)
 
 
 def test_files_outlive_the_process_and_users_share_none(tmp_path):
     place = str(tmp_path / "agent.db")
     for user in ("alice", "bob"):
         with evomem.open(place, encoder="hash") as db:
-            do(EvoMemMemoryTool(db.memory("acme", user)), "create", A, file_text=user)
+            do(adapter.EvoMemMemoryTool(db.memory("acme", user)), "create", A, file_text=user)
     with evomem.open(place, encoder="hash") as db:
         for user in ("alice", "bob"):
-            assert do(EvoMemMemoryTool(db.memory("acme", user)), "view", A).endswith(f"\t{user}")
+            assert do(adapter.EvoMemMemoryTool(db.memory("acme", user)), "view", A).endswith(
+                f"\t{user}"
+            )
 
 
 async def test_the_asynchronous_tool_does_the_same(memory):
-    tool = EvoMemAsyncMemoryTool(memory)
+    tool = adapter.EvoMemAsyncMemoryTool(memory)
     await tool.call({"command": "create", "path": A, "file_text": "x"})
     await tool.call({"command": "str_replace", "path": A, "old_str": "x", "new_str": "y"})
     await tool.call({"command": "insert", "path": A, "insert_line": 1, "insert_text": "z"})
@@ -213,6 +221,9 @@ async def test_the_asynchronous_tool_does_the_same(memory):
 
 
 def test_the_sdks_runner_calls_the_tool_and_tells_the_model(tool, memory):
+    import httpx2
+    from anthropic import Anthropic
+
     asked: list[dict[str, Any]] = []
 
     def reply(request: httpx2.Request) -> httpx2.Response:

@@ -10,22 +10,21 @@ from hypothesis import strategies as st
 
 from tests.service.http.running import running
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    schemathesis = pytest.importorskip("schemathesis", reason="needs the extra [dev]")
-
 pytestmark = pytest.mark.enable_socket  # to a service of this process, on loopback
 
 EXAMPLES = 200
 
 
-@schemathesis.serializer("application/x-ndjson")
-def as_lines(_, value):
-    return value.encode("utf-8", "replace") if isinstance(value, str) else b"{}"
-
-
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of schemathesis, about its own strategies
 def test_no_request_breaks_the_service_or_its_description():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        schemathesis = pytest.importorskip("schemathesis", reason="needs the extra [dev]")
+
+    @schemathesis.serializer("application/x-ndjson")
+    def as_lines(_, value):
+        return value.encode("utf-8", "replace") if isinstance(value, str) else b"{}"
+
     checks = [
         schemathesis.checks.not_a_server_error,
         schemathesis.checks.status_code_conformance,
