@@ -13,7 +13,8 @@ from multiprocessing.connection import Connection
 
 # Each test process has one server, started at the first use, which forks and does nothing else.
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.stores.helpers", "tests.stores.other_process"])
+SERVICE = ["evomem.service.running", "evomem.service.app", "evomem.service.mcp.http"]
+FORKS.set_forkserver_preload(["tests.stores.helpers", "tests.stores.other_process", *SERVICE])
 
 
 class Forked:

@@ -38,6 +38,11 @@ class Running:
     def connect(self, key=None):
         return evomem.connect(self.url, key=key or "")
 
+    @property
+    def connections(self):
+        """The server's sides of the connections that are open."""
+        return list(self.server.server_state.connections)
+
     def stop(self):
         self.server.should_exit = True
         self.thread.join()

@@ -139,6 +139,14 @@ def test_a_client_that_sends_all_of_a_body_first_reads_why_it_was_refused(hurrie
     assert answer.status_code == 413
 
 
+def test_a_body_does_not_wait_until_its_head_was_received(service):
+    with httpx.Client(base_url=service.url) as client:
+        assert client.get(ONE).json()["turns"] == 0
+        kept = [one.transport.get_extra_info("socket") for one in service.connections]
+        options = [one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in kept]
+        assert options and all(options)
+
+
 # clocks --------------------------------------------------------------------------------------
 
 

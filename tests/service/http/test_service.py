@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import socket
+import ssl
 import threading
 import time
 import zipfile
@@ -361,7 +362,24 @@ def test_a_client_asks_again_until_a_service_that_was_away_is_back(tmp_path):
 
 
 @pytest.mark.enable_socket
-def test_a_client_says_what_is_wrong_with_an_address_or_a_key():
+async def test_a_client_loads_authorities_once_and_for_plain_http_never(monkeypatch):
+    monkeypatch.setattr("evomem.client.transport.PAUSE", 0.001)  # it tries again and again
+    loaded = []
+    load = ssl.create_default_context
+    monkeypatch.setattr(ssl, "create_default_context", lambda **o: [loaded.append(o), load(**o)][1])
+    with socket.create_server(("127.0.0.1", 0)) as server:  # which says nothing
+        for scheme, times in (("http", 0), ("https", 1)):
+            url = f"{scheme}://127.0.0.1:{server.getsockname()[1]}"
+            db = evomem.connect(url, timeout=0.01)
+            with pytest.raises(ServiceError):
+                await db.memory("a").asearch("x")
+            await db.aclose()
+            assert len(loaded) == times
+
+
+@pytest.mark.enable_socket
+def test_a_client_says_what_is_wrong_with_an_address_or_a_key(monkeypatch):
+    monkeypatch.setattr("evomem.client.transport.PAUSE", 0.001)
     with socket.create_server(("127.0.0.1", 0)) as free:
         closed = f"http://127.0.0.1:{free.getsockname()[1]}"
     with evomem.connect(closed) as db, pytest.raises(ServiceError, match="cannot be reached"):
