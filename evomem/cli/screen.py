@@ -38,6 +38,7 @@ class Screen:
         """Write a result: `value` as JSON, or `rendered` for people."""
         if self.as_json:
             sys.stdout.write(json.dumps(value, indent=2) + "\n")
+            sys.stdout.flush()  # a program that serves something waits for its address
             return
         for renderable in rendered:
             self.out.print(

@@ -7,7 +7,6 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 import time
 
 import pytest
@@ -19,6 +18,7 @@ from evomem.hooks.agents import AGENTS
 from evomem.hooks.sessions import Seen, capture, sweep
 from evomem.importing import Imported
 from evomem.quoting import CLOSE, OPEN, quote
+from tests.processes import evomem_command
 
 CLAUDE, CODEX = AGENTS["claude-code"], AGENTS["codex"]
 FOLDER = "/home/ines/kiln"
@@ -135,9 +135,8 @@ def happen(monkeypatch, capsys):
 
 def call(agent, happened, *options):
     """Call a hook as an agent does, through the shell; it starts a process that outlives it."""
-    command = shlex.join(
-        [sys.executable, "-m", "evomem", "hooks", "run", agent.name, "--encoder", "hash", *options]
-    )
+    arguments = ["hooks", "run", agent.name, "--encoder", "hash", *options]
+    command = shlex.join([*evomem_command(), *arguments])
     done = subprocess.run(
         command, shell=True, input=json.dumps(happened), capture_output=True, text=True
     )

@@ -15,22 +15,25 @@ import pytest
 
 import evomem
 from evomem.cli import main
+from tests.processes import evomem_command
 
 pytest.importorskip("mcp_types", reason="needs the extra [mcp]")
 
 from mcp import Client, StdioServerParameters
 
+PROGRAM = [sys.executable, "-m", "evomem"]
 
-def arguments(path, *more, encoder="hash"):
-    chosen = ["--encoder", encoder] if encoder else []
-    return ["-m", "evomem", "mcp", "--db", str(path), *chosen, *more]
+
+def arguments(path, *more):
+    return ["mcp", "--db", str(path), "--encoder", "hash", *more]
 
 
 @asynccontextmanager
-async def client(path, *more, mode="auto", encoder="hash"):
+async def client(path, *more, mode="auto"):
     """Start a server, and connect the SDK's client to it."""
+    program, *before = evomem_command()
     server = StdioServerParameters(
-        command=sys.executable, args=arguments(path, *more, encoder=encoder), env=dict(os.environ)
+        command=program, args=[*before, *arguments(path, *more)], env=dict(os.environ)
     )
     async with Client(server, mode=mode) as connected:
         yield connected
@@ -39,9 +42,9 @@ async def client(path, *more, mode="auto", encoder="hash"):
 class Raw:
     """A server that is spoken to in lines."""
 
-    def __init__(self, path, *more):
+    def __init__(self, path, program=None):
         self.process: Any = subprocess.Popen(
-            [sys.executable, *arguments(path, *more)],
+            [*(program or evomem_command()), *arguments(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -95,7 +98,7 @@ async def test_without_options_it_reads_with_the_bundled_encoder_in_the_users_fo
     monkeypatch.delenv("EVOMEM_DB", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     server = StdioServerParameters(
-        command=sys.executable, args=["-m", "evomem", "mcp"], env=dict(os.environ), cwd="/"
+        command=PROGRAM[0], args=[*PROGRAM[1:], "mcp"], env=dict(os.environ), cwd="/"
     )
     async with Client(server) as connected:
         await connected.call_tool("remember", {"text": "We adopted a beagle called Biscuit."})
@@ -136,7 +139,7 @@ async def test_a_database_that_cannot_be_opened_is_an_error_until_it_can(tmp_pat
 
 
 def test_clients_of_version_1_of_the_sdk_use_it(tmp_path, older_client):
-    older_client("stdio", sys.executable, *arguments(tmp_path / "agent.db"))
+    older_client("stdio", *evomem_command(), *arguments(tmp_path / "agent.db"))
 
 
 def test_killed_while_it_remembers_it_loses_nothing_that_it_acknowledged(tmp_path):
@@ -167,7 +170,7 @@ def test_killed_while_it_remembers_it_loses_nothing_that_it_acknowledged(tmp_pat
 
 
 def test_stdout_carries_the_protocol_and_nothing_else(tmp_path):
-    with Raw(tmp_path / "agent.db") as server:
+    with Raw(tmp_path / "agent.db", PROGRAM) as server:  # whose imports could print something
         assert "result" in server.request("tools/list")
         assert "result" in server.remember("Hello.")
         server.process.stdin.close()

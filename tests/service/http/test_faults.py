@@ -144,7 +144,8 @@ def test_a_body_does_not_wait_until_its_head_was_received(service):
         assert client.get(ONE).json()["turns"] == 0
         kept = [one.transport.get_extra_info("socket") for one in service.connections]
         options = [one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in kept]
-        assert options and all(options)
+        assert options
+        assert all(options)
 
 
 # clocks --------------------------------------------------------------------------------------

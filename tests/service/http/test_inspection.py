@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from contextlib import contextmanager
 
 import pytest
@@ -21,6 +20,7 @@ from evomem.service.page import FOLDER
 from evomem.service.session import Session
 from evomem.service.settings import Settings
 from evomem.state import State
+from tests.processes import evomem_command
 from tests.test_together import Lengths
 
 STORY = [
@@ -339,7 +339,7 @@ def test_inspect_shows_a_file_to_anyone_who_has_the_link_first_and_ends_with_ctr
     with evomem.open(place, "hash") as db:
         db.memory("acme", "tess").add("I live in Leeds.")
     files = sorted(tmp_path.iterdir())
-    words = [sys.executable, "-m", "evomem", "inspect", place, "--no-open", "--json", *option]
+    words = [*evomem_command(), "inspect", place, "--no-open", "--json", *option]
     environment = {**os.environ, "COLUMNS": "200"}
     with (
         subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process,
