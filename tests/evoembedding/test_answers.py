@@ -125,11 +125,16 @@ def test_deleted_turns_are_not_named_and_purged_ones_leave_the_queue(memory):
     assert memory.answer(QUESTION, "encoder").ids == tuple(history[-7:])
 
 
-def test_an_empty_memory_is_answered_by_the_plain_model(name, tiny):
+def test_an_answer_is_as_long_at_most_as_one_of_the_client():
+    assert EvoEmbeddingClient.generate.__defaults__ == (answering.MAX_ANSWER_TOKENS,)
+
+
+def test_an_empty_memory_is_answered_by_the_plain_model(name, tiny, few_tokens):
     client = EvoEmbeddingClient(str(tiny.checkpoint), **tiny.where)
     with closing(evomem.open(":memory:", encoder=name)) as db:
         answer = db.memory("m").answer(QUESTION, "encoder")
-    assert answer.text == client.send_message(chat([], QUESTION)).strip()
+    ids = client.generate(chat([], QUESTION), few_tokens)
+    assert answer.text == client.tokens.decode(ids).strip()
     assert (answer.ids, answer.cited) == ((), ())
 
 

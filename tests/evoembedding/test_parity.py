@@ -269,7 +269,7 @@ def test_scores_and_rankings_equal_the_reference(fixtures, which, name):
         rtol=0,
     )
     assert_same_order(ranking["sorted_indices"].tolist(), want["sorted_indices"], scores)
-    for k in (1, 3):
+    for k in (1, 3) if len(want["turns"]) < 8 else (3,):  # which k is asked for costs a reading
         best = client.send_message_retrieve(messages, k)
         assert best == sorted(best)
         if want["min_score_gap"] is None or want["min_score_gap"] > SWAPPABLE:

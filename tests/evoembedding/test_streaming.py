@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def family(reader):
 
 
 class TestEncoderContract(EncoderContract):
-    tolerance = 1e-4
+    tolerance = 1e-4  # what a Qwen3.5 base needs: its recurrence magnifies rounding
 
     @pytest.fixture(name="encoder")
     def _encoder(self, encoder):
@@ -55,9 +56,9 @@ def segments_of(lengths, seed=0):
     ]
 
 
-def by_the_specification(reader, segments):
+@lru_cache(maxsize=1)  # for tests of one conversation with several splits or caches
+def by_the_specification(model, spec, segments):
     """Sections 6 and 7.2, word for word: no caches, no prefix, one text at a time."""
-    model, spec = reader.model, reader.spec
     everything = torch.zeros(0, spec.width)
     boundaries, rows, done = [], [], 0
     with torch.no_grad():
@@ -87,7 +88,7 @@ def by_the_specification(reader, segments):
 
 
 def assert_follows_the_specification(reader, segments, readings):
-    rows, latents, boundaries = by_the_specification(reader, segments)
+    rows, latents, boundaries = by_the_specification(reader.model, reader.spec, tuple(segments))
     assert [r.opens_chunk for r in readings] == boundaries
     actual = np.concatenate([r.latents for r in readings])
     np.testing.assert_allclose(actual, latents, atol=LATENTS[family(reader)])
@@ -127,6 +128,7 @@ def test_any_split_restart_and_loss_of_caches_follows_the_specification(reader, 
     assert_follows_the_specification(reader, segments, readings)
 
 
+@pytest.mark.parametrize("step", [1, 3, 100])
 @pytest.mark.parametrize(
     "lengths",
     [
@@ -141,7 +143,6 @@ def test_any_split_restart_and_loss_of_caches_follows_the_specification(reader, 
     ],
     ids=str,
 )
-@pytest.mark.parametrize("step", [1, 3, 100])
 def test_chunks_end_by_count_and_by_length(reader, lengths, step):
     segments = segments_of(lengths)
     sizes = [min(step, len(segments) - i) for i in range(0, len(segments), step)]
@@ -149,7 +150,7 @@ def test_chunks_end_by_count_and_by_length(reader, lengths, step):
 
 
 def test_caches_hold_no_more_than_their_limit_and_change_nothing(encoder):
-    segments = segments_of([9] * 40)
+    segments = segments_of([9] * 24)
     small = Reader(encoder.reader.model, encoder.spec, cache_bytes=60_000)
     none = Reader(encoder.reader.model, encoder.spec, cache_bytes=0)
     for reader in (small, none):
@@ -190,7 +191,7 @@ def costs(reader, segments, ask_first):
 def test_a_turn_and_a_query_cost_their_own_tokens_and_each_queue_once(reader):
     """Architecture 4: the floor. A queue is read once a state, whoever asks first."""
     spec = reader.spec
-    for before, opens, turn, query in costs(reader, segments_of([9] * 40), ask_first=True):
+    for before, opens, turn, query in costs(reader, segments_of([9] * 20), ask_first=True):
         queue = len(before.queue)
         grows = queue + spec.latents <= spec.capacity
         chunk = queue if opens else 0
@@ -209,13 +210,13 @@ def test_turns_read_together_cost_what_they_cost_one_by_one_while_the_queue_grow
 
 
 def test_many_threads_may_read_different_memories_at_once(reader):
-    memories = [segments_of([9] * 12, seed=seed) for seed in range(4)]
-    alone = [read_in_parts(reader, segments, [1] * 12) for segments in memories]
+    memories = [segments_of([9] * 8, seed=seed) for seed in range(4)]
+    alone = [read_in_parts(reader, segments, [1] * 8) for segments in memories]
     reader.caches.clear()
     actual: list[list[Reading]] = [[] for _ in memories]
 
     def work(i):
-        actual[i] += read_in_parts(reader, memories[i], [1] * 12)
+        actual[i] += read_in_parts(reader, memories[i], [1] * 8)
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
     for thread in threads:
