@@ -1,6 +1,7 @@
 import json
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,11 @@ from benchmarks.reporting import report
 from evomem.memory import Memory
 
 
-def test_every_part_of_the_speed_benchmark_gives_rows_that_a_report_shows(tmp_path):
+def test_every_part_of_the_speed_benchmark_gives_rows_that_a_report_shows(tmp_path, monkeypatch):
+    whole, two = shapes.decoder_of, (shapes.FULL,) * 2
+    monkeypatch.setattr(
+        shapes, "decoder_of", lambda *shape: replace(whole(*shape), layer_types=two)
+    )
     out = tmp_path / "speed.json"
     arguments = "--no-mini --model tiny --streams 1 2 --histories 1 --rebuild 3 --seconds 0".split()
     assert speed.main([*arguments, "--out", str(out)]) == 0
@@ -59,6 +64,13 @@ def test_re_ranking_reads_every_hit_again():
     assert cost["tokens"] == 3 * hit + streaming.QUERY_TOKENS
 
 
+@pytest.fixture
+def short_rounds(monkeypatch):
+    """Rounds in which each thread adds six turns, enough for every mode, a purge and a fork."""
+    monkeypatch.setattr(soak, "TURNS", 6)
+
+
+@pytest.mark.usefixtures("short_rounds")
 def test_a_short_soak_loses_and_reorders_nothing(tmp_path):
     encoder = soak.tiny(tmp_path / "tiny.safetensors")
     count, used = soak.soak(tmp_path / "a.db", encoder, seconds=0, threads=8)
@@ -66,6 +78,7 @@ def test_a_short_soak_loses_and_reorders_nothing(tmp_path):
     assert len(used) == soak.SAMPLES + 1
 
 
+@pytest.mark.usefixtures("short_rounds")
 def test_a_soak_continues_with_another_encoder(tmp_path):
     encoders = [soak.tiny(tmp_path / f"{seed}.safetensors", seed) for seed in (0, 1)]
     count, _ = soak.soak(tmp_path / "a.db", encoders[0], 0.2, 4, later=encoders[1])
@@ -74,6 +87,7 @@ def test_a_soak_continues_with_another_encoder(tmp_path):
         assert db.memories() == []
 
 
+@pytest.mark.usefixtures("short_rounds")
 def test_a_soak_starts_over_what_an_interrupted_one_left(tmp_path):
     encoder = soak.tiny(tmp_path / "tiny.safetensors")
     with evomem.open(str(tmp_path / "a.db"), encoder) as db:

@@ -27,12 +27,12 @@ SHOWN = {
     "03_naive_rag": ["memory: .*The Dispossessed", "There's a wall here too", "31:55"],
     "04_train_on_your_log": ["12/12", r"'bundled': \(\d, 24\), 'trained': \((1[3-9]|2\d), 24\)"],
     "05_longmemeval": [
-        r"(?:40|8) conversations, (?:40|8) questions",
-        r"evomem/hybrid/mini +k8 +(?:40|8) +(?:9\d|100)\.\d",
+        r"(?:40|3) conversations, (?:40|3) questions",
+        r"evomem/hybrid/mini +k8 +(?:40|3) +(?:9\d|100)\.\d",
     ],
 }
 """Patterns of what has to be in a notebook's output."""
-SHORTER = {"LIMIT = None": "LIMIT = 8"}  # histories of 05_longmemeval, which has 40
+SHORTER = {"LIMIT = None": "LIMIT = 3"}  # histories of 05_longmemeval, which has 40
 
 
 def cells(name, kind):
