@@ -1,4 +1,4 @@
-"""Questions go the whole way: the command, HTTP, a real language model that reads, and one that judges.
+"""Questions go the whole way: the benchmark, HTTP, a real language model that reads, and one that judges.
 
 The model has 135 M parameters. It reads a line and is no judge: nothing is said about how good it is.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.qa import main
 from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.enable_socket]  # to a server on loopback
@@ -59,9 +60,7 @@ def test_a_real_model_reads_what_was_found_and_another_judges_it(url, tmp_path):
     options = f"--stream {data} --out {tmp_path} --system bm25 --system recency --k 1"
     options += f" --reader-url {url} --reader-model smollm2 --reader-max-tokens 16"
     options += f" --judge-url {url} --judge-model smollm2"
-    subprocess.run(
-        [sys.executable, "-m", "benchmarks", "qa", *options.split()], cwd=ROOT, check=True
-    )
+    assert main(options.split()) == 0
 
     [dataset] = json.loads((tmp_path / "qa.json").read_text())["datasets"]
     result, blind = (dataset["systems"][name]["contexts"]["k1"] for name in ("bm25", "recency"))

@@ -11,11 +11,12 @@ import evomem
 from benchmarks.cost import shapes, soak, speed, speed_published, speed_small, streaming
 from benchmarks.cost.speed_lines import Clock
 from benchmarks.reporting import report
+from evomem.evoembedding.config import FULL
 from evomem.memory import Memory
 
 
 def test_every_part_of_the_speed_benchmark_gives_rows_that_a_report_shows(tmp_path, monkeypatch):
-    whole, two = shapes.decoder_of, (shapes.FULL,) * 2
+    whole, two = shapes.decoder_of, (FULL, FULL)
     monkeypatch.setattr(
         shapes, "decoder_of", lambda *shape: replace(whole(*shape), layer_types=two)
     )
