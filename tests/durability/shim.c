@@ -48,7 +48,7 @@ void shim_disarm(void) { armed = 0; }
 long shim_calls(void) { return calls; }
 void shim_skew(long seconds) { skew = seconds; }
 
-/* kind, length of path, offset, length of data; then path and data. */
+/* kind (x: the call failed), length of path, offset, length of data; then path and data. */
 static void note(char kind, const char *path, uint64_t offset, const void *data, uint64_t size) {
     if (!armed || record < 0) return;
     uint64_t head[4] = {(uint64_t)kind, strlen(path), offset, size};
@@ -94,7 +94,7 @@ static void torn(void) {
         int half = fate(); \
         if (half < 0) return -1; \
         ssize_t done = do_call(half && size > 1 ? size / 2 : size); \
-        if (done > 0) note('w', path, where, data, done); \
+        note(done > 0 ? 'w' : 'x', path, where, data, done > 0 ? done : 0); \
         if (half) torn(); \
         return done; \
     }
@@ -114,7 +114,7 @@ WRITE(pwrite64, , COMMA_OFF64, (uint64_t)offset, PLACED)
         int half = fate(); \
         if (half < 0) return -1; \
         int result = do_call; \
-        if (result == 0) note(kind, path, where, "", 0); \
+        note(result == 0 ? kind : 'x', path, where, "", 0); \
         if (half) torn(); \
         return result; \
     }
@@ -130,7 +130,7 @@ ON_FD(ftruncate64, (int fd, off64_t size), real(fd, size), 't', (uint64_t)size)
         int half = fate(); \
         if (half < 0) return -1; \
         int result = do_call; \
-        if (result == 0) note(kind, path, 0, data, strlen(data)); \
+        note(result == 0 ? kind : 'x', path, 0, data, strlen(data)); \
         if (half) torn(); \
         return result; \
     }
@@ -151,7 +151,7 @@ ON_PATH(mkdir, (const char *path, mode_t mode), path, real(path, mode), 'm', "")
         int half = fate(); \
         if (half < 0) return -1; \
         int fd = real(path, flags, mode); \
-        if (fd >= 0) note('c', path, 0, "", 0); \
+        note(fd >= 0 ? 'c' : 'x', path, 0, "", 0); \
         if (half) torn(); \
         return fd; \
     }

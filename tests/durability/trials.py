@@ -22,21 +22,39 @@ class Bench:
 
     machine: Machine
     folder: Path
-    counted: dict[str, int] = field(default_factory=dict)
+    made: dict[str, list[Call]] = field(default_factory=dict)
     checked: int = 0
 
     def calls(self, plan: str) -> int:
         """Return how many calls the plan makes when nothing goes wrong."""
-        if plan not in self.counted:
-            self.counted[plan] = self._count(plan)
-        return self.counted[plan]
+        return len(self._made(plan))
 
-    def _count(self, plan: str) -> int:
-        outcome = self.run(Job(plan, self.fresh(plan)))
-        assert outcome.done == len(PLANS[plan][1])
-        assert outcome.calls > 5, "the calls are not seen: the shim is not at work"
-        self.check(plan, outcome.done)
-        return outcome.calls
+    def kills(self, plan: str) -> list[tuple[int, bool]]:
+        """Return at which calls to kill the process, and whether in the middle, for every outcome.
+
+        A file after half of a call that does not write, or that writes one byte, is as before the next
+        one; and to a process that is killed alone, a call that syncs does nothing.
+        """
+        points, before = [], "w"
+        for number, call in enumerate(self._made(plan), start=1):
+            if before not in "sx":
+                points.append((number, False))
+            if call.kind == "w" and len(call.data) > 1:
+                points.append((number, True))
+            before = call.kind
+        return points
+
+    def _made(self, plan: str) -> list[Call]:
+        if plan not in self.made:
+            record = self.folder / "record"
+            record.unlink(missing_ok=True)
+            outcome = self.run(Job(plan, self.fresh(plan), record=str(record)))
+            assert outcome.done == len(PLANS[plan][1])
+            assert outcome.calls > 5, "the calls are not seen: the shim is not at work"
+            self.check(plan, outcome.done)
+            self.made[plan] = [call for call in read_record(record) if call.kind != "n"]
+            assert len(self.made[plan]) == outcome.calls
+        return self.made[plan]
 
     def fresh(self, plan: str) -> str:
         """Return the folder, with the database that the plan begins with."""
