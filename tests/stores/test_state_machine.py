@@ -40,6 +40,7 @@ from tests.stores.other_process import OtherProcess
 
 STEPS = int(os.environ.get("EVOMEM_STEPS", "25"))
 EXAMPLES = int(os.environ.get("EVOMEM_EXAMPLES", "10"))
+FEWER = int(os.environ.get("EVOMEM_EXAMPLES", "5"))  # where only a part is of that kind alone
 
 NAMES = [("a",), ("a", "b"), ("ab",), ('a","b',), ("c",)]
 LABELS = ["f", "g"]
@@ -61,6 +62,7 @@ class Databases(RuleBasedStateMachine):
     encoder = Interrupted(ENCODER.spec.dim)
     other: OtherProcess | None = None
     shared = True  # whether several may open it
+    examples = EXAMPLES
     exact = True  # whether scores are equal to the last bit, so that ties are ties
 
     def __init__(self) -> None:
@@ -385,6 +387,7 @@ class Databases(RuleBasedStateMachine):
 class InMemory(Databases):
     """One object, no files."""
 
+    examples = FEWER
     shared = False
 
     def make_location(self) -> str:
@@ -406,6 +409,7 @@ class Server(Databases):
 class Pgvector(Server):
     """PostgreSQL, which finds the nearest turns itself, and sums in float32."""
 
+    examples = FEWER
     exact = False
 
     def options(self) -> dict[str, Any]:
@@ -415,6 +419,7 @@ class Pgvector(Server):
 class Milvus(Server):
     """PostgreSQL, and the vectors in Milvus."""
 
+    examples = FEWER
     uri: str
 
     def options(self) -> dict[str, Any]:
@@ -454,5 +459,7 @@ def test_any_history_leaves_what_the_model_says(name, request):
     with _machine(name, request) as machine:
         run_state_machine_as_test(
             machine,
-            settings=settings(max_examples=EXAMPLES, stateful_step_count=STEPS, print_blob=True),
+            settings=settings(
+                max_examples=machine.examples, stateful_step_count=STEPS, print_blob=True
+            ),
         )

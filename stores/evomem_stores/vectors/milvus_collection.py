@@ -75,10 +75,12 @@ class MilvusCollection:
         client.create_collection(
             self.name,
             schema=schema,
-            index_params=index,
             num_partitions=PARTITIONS,
             consistency_level="Strong",
         )
+        # The index of nothing is complete: with `sync`, pymilvus would sleep before it looked.
+        client.create_index(self.name, index, sync=False)
+        client.load_collection(self.name)
 
     @contextmanager
     def translated(self) -> Iterator[None]:
