@@ -117,13 +117,13 @@ class TestCorpora:
     FOLDER = SHARED / "data" / "train"
 
     def test_every_corpus_gives_sound_histories_that_repeat_with_the_seed(self, monkeypatch):
-        read_once = cache(lambda file: list(islice(streams(file), 4000)))
+        read_once = cache(lambda file: list(islice(streams(file), 1000)))
         monkeypatch.setattr("evomem.training.corpora.streams", read_once)
-        histories = convert(self.FOLDER, 1500, 40, seed=2)
+        histories = convert(self.FOLDER, 400, 40, seed=2)
         assert {h.id.rpartition("-")[0] for h in histories} == set(CORPORA)
         for history in histories:
             assert_sound(history)
-        again = convert(self.FOLDER, 1500, 40, seed=2)
+        again = convert(self.FOLDER, 400, 40, seed=2)
         assert [h.turns for h in histories] == [h.turns for h in again]
         assert [h.questions for h in histories] == [h.questions for h in again]
 

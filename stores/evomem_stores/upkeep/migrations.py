@@ -323,10 +323,11 @@ def pending(connection: Connection) -> list[tuple[int, Callable[[Connection], No
 
 def apply(connection: Connection, number: int, step: Callable[[Connection], None]) -> None:
     """Run one step and record it, in the connection's transaction."""
-    connection.exec_driver_sql(
-        "CREATE TABLE IF NOT EXISTS migrations "
-        "(number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied BIGINT NOT NULL)"
-    )
+    if number == 1:
+        connection.exec_driver_sql(
+            "CREATE TABLE IF NOT EXISTS migrations "
+            "(number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied BIGINT NOT NULL)"
+        )
     step(connection)
     connection.execute(
         insert(migrations).values(

@@ -117,7 +117,8 @@ def seal(connection: Connection, sound: Sound, *, purges_leave_marks: bool = Tru
             entry.mark(seals, forgotten.marks(connection, entry))
         ledger.put(connection, entry)
         database.add(seals, entry.memory)
-    _seal_readings(connection, seals, sound)
+    if database.memories:
+        _seal_readings(connection, seals, sound)
     database.changes = connection.scalar(select(integrity.c.changes)) or 0
     ledger.put_database_entry(connection, database)
 
