@@ -42,7 +42,7 @@ def test_every_token_is_in_the_beginning_or_in_a_passage(first, more, size, shar
     assert ends[-1] == count
 
 
-@pytest.mark.parametrize(("name", "length"), [("mini", 300), ("mini", 900), ("static", 300)])
+@pytest.mark.parametrize(("name", "length"), [("mini", 900), ("static", 300)])
 def test_words_far_from_the_beginning_of_a_text_are_found(name, length):
     if name == "static":
         pytest.importorskip("sentence_transformers")
