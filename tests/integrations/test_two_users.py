@@ -10,6 +10,7 @@ import ast
 import asyncio
 import importlib
 import pkgutil
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
@@ -47,10 +48,9 @@ class Keeper:
 
 def installed(module):
     try:
-        importlib.import_module(module)
-    except ImportError:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of the package that would hold it
         return False
-    return True
 
 
 class Messages(Keeper, name="llamaindex.EvoMemMemory", needs="llama_index.core"):
