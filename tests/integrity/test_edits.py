@@ -6,6 +6,7 @@ import pytest
 
 import evomem
 from evomem.errors import DatabaseDamaged, EncoderError, IntegrityError
+from evomem.records import Turn
 from tests.stores.helpers import downgrade, raw
 
 KEY = bytes(range(32))
@@ -23,9 +24,10 @@ def edited(location, key):
     def edit(*statements: str) -> evomem.Database:
         with evomem.open(location, "hash", integrity_key=key) as db:
             for name in ("alice", "bob"):
-                memory = db.memory(name)
-                for n in range(1, 6):
-                    memory.add(f"{name} drinks tea {n}", id=f"{name}{n}", metadata={"n": n})
+                db.memory(name).add_many(
+                    Turn(user=f"{name} drinks tea {n}", id=f"{name}{n}", metadata={"n": n})
+                    for n in range(1, 6)
+                )
             db.memory("alice").fork("f").add("alone", id="alone")
             db.memory("alice").delete("alice4")
             assert db.verify() == []
