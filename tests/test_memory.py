@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import threading
 import time
 from datetime import datetime, timezone
@@ -414,21 +415,25 @@ TEXTS = st.lists(
 )
 
 
+def two_memories(db):
+    """Two new memories, for an example of a property."""
+    return (db.memory(secrets.token_hex(8)) for _ in range(2))
+
+
 @settings(max_examples=15)
 @given(texts=TEXTS, data=st.data())
-def test_a_view_of_the_past_equals_a_memory_that_was_fed_so_far(fresh, texts, data):
+def test_a_view_of_the_past_equals_a_memory_that_was_fed_so_far(db, texts, data):
     seq = data.draw(st.integers(0, len(texts)))
-    with evomem.open(fresh(), encoder="hash") as db:
-        complete, part = db.memory("whole"), db.memory("part")
-        turns = [Turn(user=text, id=str(i), time=DAY[0]) for i, text in enumerate(texts)]
-        complete.add_many(turns)
-        for turn in turns[:seq]:
-            part.add_many([turn])
-        past = complete.at(seq=seq)
-        assert log(past) == log(part)
-        for mode in ("evolvable", "lexical", "hybrid"):
-            left, right = (m.search("cat in Oslo", k=9, mode=mode) for m in (past, part))
-            assert [(h.seq, h.score) for h in left] == [(h.seq, h.score) for h in right]
+    complete, part = two_memories(db)
+    turns = [Turn(user=text, id=str(i), time=DAY[0]) for i, text in enumerate(texts)]
+    complete.add_many(turns)
+    for turn in turns[:seq]:
+        part.add_many([turn])
+    past = complete.at(seq=seq)
+    assert log(past) == log(part)
+    for mode in ("evolvable", "lexical", "hybrid"):
+        left, right = (m.search("cat in Oslo", k=9, mode=mode) for m in (past, part))
+        assert [(h.seq, h.score) for h in left] == [(h.seq, h.score) for h in right]
 
 
 def test_a_view_stays_as_it_was_while_the_memory_grows(alice):
@@ -574,21 +579,20 @@ def test_a_deleted_turn_is_gone_from_everything_returned(alice):
 
 @settings(max_examples=15)
 @given(texts=TEXTS, data=st.data())
-def test_after_a_purge_the_memory_equals_one_never_fed_the_turn(fresh, texts, data):
+def test_after_a_purge_the_memory_equals_one_never_fed_the_turn(db, texts, data):
     gone = data.draw(st.integers(0, len(texts) - 1))
-    with evomem.open(fresh(), encoder="hash") as db:
-        purged, other = db.memory("purged"), db.memory("other")
-        turns = [Turn(user=text, id=str(i), time=DAY[0]) for i, text in enumerate(texts)]
-        purged.add_many(turns)
-        other.add_many(turn for i, turn in enumerate(turns) if i != gone)
-        assert purged.purge(str(gone)).reread == len(texts) - gone - 1
-        assert log(purged) == log(other)
-        for mode in ("evolvable", "lexical", "hybrid"):
-            left, right = (m.search("cat in Oslo", k=9, mode=mode) for m in (purged, other))
-            assert [(h.record.id, h.score) for h in left] == [(h.record.id, h.score) for h in right]
-        for memory in (purged, other):  # and goes on as if nothing had been
-            memory.add("cat again", id="later", time=DAY[1])
-        assert log(purged) == log(other)
+    purged, other = two_memories(db)
+    turns = [Turn(user=text, id=str(i), time=DAY[0]) for i, text in enumerate(texts)]
+    purged.add_many(turns)
+    other.add_many(turn for i, turn in enumerate(turns) if i != gone)
+    assert purged.purge(str(gone)).reread == len(texts) - gone - 1
+    assert log(purged) == log(other)
+    for mode in ("evolvable", "lexical", "hybrid"):
+        left, right = (m.search("cat in Oslo", k=9, mode=mode) for m in (purged, other))
+        assert [(h.record.id, h.score) for h in left] == [(h.record.id, h.score) for h in right]
+    for memory in (purged, other):  # and goes on as if nothing had been
+        memory.add("cat again", id="later", time=DAY[1])
+    assert log(purged) == log(other)
 
 
 def test_a_purge_keeps_other_turns_deleted_and_seqs_as_they_were(alice):

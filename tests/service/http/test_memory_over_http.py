@@ -19,6 +19,8 @@ alice = test_memory.alice
 HERE_ALONE = (
     "test_a_healthy_database_verifies_and_counts",  # in a database where no other test made a memory
     "test_a_memory_is_shown_with_its_name_and_its_point",
+    "test_a_view_of_the_past_equals_a_memory_that_was_fed_so_far",  # by its embeddings and latents
+    "test_after_a_purge_the_memory_equals_one_never_fed_the_turn",  # the same
     "test_a_taken_id_after_the_first_batch_leaves_the_log_as_it_was",  # each request is a transaction
     "test_the_engine_keeps_one_state_per_memory_and_no_unused_locks",
 )
