@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 # Each test process has one server, started at the first use, which forks and does nothing else.
@@ -75,13 +75,15 @@ def evomem_command() -> list[str]:
 
 
 def serve_commands(place: str, ready: Connection) -> None:
-    """Fork for each connection at `place`, until this process is killed."""
+    """Fork for each connection at `place`, until the process of the tests ends."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for these forks
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(place)
         listener.listen()
         ready.send(None)
-        while True:
+        tests = multiprocessing.parent_process()
+        assert tests is not None
+        while listener in wait([listener, tests.sentinel]):
             connection, _ = listener.accept()
             if os.fork() == 0:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -23,6 +23,12 @@ pytestmark = [pytest.mark.enable_socket, pytest.mark.slow]
 CLIENTS = 4
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Let clients ask again soon, since services start soon here."""
+    monkeypatch.setattr("evomem.client.transport.PAUSE", 0.01)
+
+
 def command(place, port):
     return ["serve", "--db", place, "--encoder", "hash", "--port", str(port)]
 
