@@ -105,7 +105,7 @@ def main(argv: Sequence[str]) -> int:
 def tiny(file: Path, seed: int = 0) -> MiniEncoder:
     """Return a small encoder with random weights, which are written to `file`."""
     torch.manual_seed(seed)
-    config = MiniConfig(hidden=48, layers=3, heads=2, inner=96, turns=16, write_layer=2, match=8)
+    config = MiniConfig(hidden=48, layers=3, heads=2, inner=96, turns=16, match=8)
     weights.save(MiniModel(config), file)
     return MiniEncoder(str(file))
 

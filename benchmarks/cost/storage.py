@@ -32,7 +32,7 @@ from evomem.store import Row
 
 SHAPES = (
     Spec("static:all-MiniLM-L6-v2", "static", dim=384),
-    Spec("mini", "mini", MiniConfig().dim, MiniConfig().latents, MiniConfig().width, 128),
+    Spec("mini", "mini", MiniConfig().dim, 1, MiniConfig().width, MiniConfig().turns),
     Spec("EvoEmbedding-0.8B", "0.8B", 1024, 16, 1024, 512, "bfloat16"),
     Spec("EvoEmbedding-2B", "2B", 1024, 16, 2048, 512, "bfloat16"),  # the base's width
     Spec("EvoEmbedding-4B", "4B", 1024, 16, 2560, 512, "bfloat16"),

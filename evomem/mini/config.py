@@ -22,22 +22,28 @@ class MiniConfig:
     heads: int = 12
     inner: int = 1536
     positions: int = 512
-    latents: int = 2
-    """L, latents per turn."""
     turns: int = 64
     """Length of the queue in turns."""
-    write_layer: int = 4
-    """Latents are written after this layer; only the layers above it see the queue."""
     match: int = 64
     """Length of the keys by which a turn recognises earlier turns about the same subject."""
     max_tokens: int = 256
     """Maximum word pieces of a text. The rest of a longer turn is read in passages; a longer query is cut."""
-    clock_share: float = 0.2
-    """Share of an evolved turn's squared length that encodes when it was said."""
-    mention_share: float = 0.2
-    """Share of an evolved turn's squared length that encodes how often its subject came up before."""
-    lean: float = -1.0
-    """Initial weight of the evolved reading of a query against the reading alone, as a logit."""
+    near: int = 8
+    """The number of turns before a turn that its context may hold."""
+    fade: float = 0.8
+    """Weight of a turn in a later turn's context, for each turn between them."""
+    alike: float = 0.3
+    """Cosine above which a turn enters the context of a later one, ..."""
+    gain: float = 2.0
+    """... with this weight per unit of the cosine, ..."""
+    least: float = 0.1
+    """... and this weight in any case. A turn's own weight in its context is 1."""
+    context_share: float = 0.4
+    """A query's weight of a turn's context; the weight of its text alone is the rest."""
+    clock_share: float = 0.125
+    """Share of a turn's squared length that encodes when it was said."""
+    mention_share: float = 0.125
+    """Share of a turn's squared length that encodes how often its subject came up before."""
 
     @property
     def order(self) -> int:
@@ -45,18 +51,13 @@ class MiniConfig:
         return 2 * (len(CLOCK_SCALES) + len(MENTION_SCALES))
 
     @property
-    def evolved(self) -> int:
-        """E, the length of an evolved vector: content and order."""
-        return self.hidden + self.order
-
-    @property
     def dim(self) -> int:
-        """D, the length of an embedding: the text read alone, followed by its evolved vector."""
-        return self.hidden + self.evolved
+        """D, the length of an embedding: the text alone, its context, and order."""
+        return 2 * self.hidden + self.order
 
     @property
     def width(self) -> int:
-        """H, the length of a latent: a vector, and the number of its turn."""
+        """W, the length of a latent: the embedding of the text alone, and the number of its turn."""
         return self.hidden + 1
 
     def to_json(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -12,15 +11,15 @@ import numpy as np
 import torch
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor
+from torch.nn import functional as F
 
 from evomem._forking import TorchForks
 from evomem.encoder import Job
 from evomem.errors import EncoderError
-from evomem.lru_cache import LruCache
 from evomem.mini import weights
 from evomem.mini.model import QUERY, TURN
 from evomem.mini.packed import pack
-from evomem.mini.reading import Tokens, lower, queues_of, upper_alone, upper_queries, upper_turns
+from evomem.mini.reading import Tokens, contents_of
 from evomem.passages import WEIGHT, divide
 from evomem.records import Turn
 from evomem.state import Reading, Spec, State, Vectors
@@ -29,14 +28,10 @@ FOLDER = Path(__file__).parent
 WEIGHTS = FOLDER / "model.safetensors"
 TOKENIZER = FOLDER / "tokenizer.json"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-FORMAT = "mini-2"  # increases when a change of the code changes the output
-BLOCK = 64  # maximum number of turns whose token states are in RAM at the same time
+FORMAT = "mini-3"  # increases when a change of the code changes the output
+BLOCK = 64  # maximum number of turns, or of passages, that are read at once
 PASSAGE = 120  # word pieces per passage of a longer text; a quarter of them overlap
 NAME = 16  # maximum word pieces of the speaker's name in front of a passage
-SPARE = 4  # extra turns that a queue's tensor may hold: copying it costs as much as a layer
-QUEUES_BYTES = (
-    64 * 2**20
-)  # cache of recently used queues in the form that the upper layers read: 50 memories
 
 
 class MiniEncoder:
@@ -72,15 +67,14 @@ class MiniEncoder:
         self._whole.no_padding()
         self._whole.no_truncation()
         self._tokenizer.enable_truncation(config.max_tokens)
-        self._queues: LruCache[bytes, Tensor] = LruCache(QUEUES_BYTES, lambda queue: queue.nbytes)
         memory = self._turns > 0
         self._spec = Spec(
             name=_name(source, None if dtype == "float32" else dtype, turns),
             fingerprint=_fingerprint(file, self._turns, dtype),
             dim=config.dim if memory else config.hidden,
-            latents=config.latents if memory else 0,
+            latents=1 if memory else 0,
             width=config.width if memory else 0,
-            capacity=self._turns * config.latents,
+            capacity=self._turns,
         )
 
     @property
@@ -118,16 +112,11 @@ class MiniEncoder:
         states = [state for state, _ in jobs]
         for block in _blocks([len(turns) for _, turns in jobs]):
             parts = [jobs[job][1][start:end] for job, start, end in block]
-            rows_of, queues = self._read([states[job] for job, _, _ in block], parts)
+            rows_of = self._read([states[job] for job, _, _ in block], parts)
             for (job, _, _), turns, rows in zip(block, parts, rows_of, strict=True):
                 readings[job] += rows
                 for turn, reading in zip(turns, rows, strict=True):
                     states[job] = states[job].after(turn, reading)
-            for (job, _, _), queue in zip(block, queues, strict=False):
-                newest = queue[-self._turns :]
-                if len(queue) > len(newest) + SPARE:
-                    newest = newest.clone()
-                self._queues.put(states[job].key, newest)
         return readings
 
     @torch.inference_mode()
@@ -139,70 +128,73 @@ class MiniEncoder:
             return [np.zeros((0, self._spec.dim), np.float32) for _ in jobs]
         model = self._model
         encodings = self._tokenizer.encode_batch([text for _, texts in jobs for text in texts])
-        block = lower(model, [encoding.ids for encoding in encodings], QUERY, self._device)
+        vectors = contents_of(
+            model, [encoding.ids for encoding in encodings], QUERY, self._device
+        )
         if self._turns:
-            queues = [self._queue(state) for state, _ in jobs]
             now = torch.tensor([_now(state) for state, texts in jobs for _ in texts])
-            upper = upper_queries(model, block, queues, counts, now.to(self._device), self._turns)
-            vectors = model.both_queries(*upper)
-        else:
-            vectors = upper_alone(model, block)
+            asked = model.asked(vectors, now.to(self._device))
+            vectors = F.normalize(model.query_vectors(vectors, asked), dim=-1)
         return np.split(_numpy(vectors), np.cumsum(counts)[:-1])
 
     def _read(
         self, states: Sequence[State[Turn]], parts: Sequence[Sequence[Turn]]
-    ) -> tuple[list[list[Reading]], list[Tensor]]:
-        """Read the next turns of several memories in one pass; return their queues, too."""
-        model, counts = self._model, [len(turns) for turns in parts]
+    ) -> list[list[Reading]]:
+        """Read the next turns of several memories; their texts share passes."""
         flat = [turn for turns in parts for turn in turns]
         encodings = self._tokenizer.encode_batch([turn.text for turn in flat])
-        tokens = [encoding.ids for encoding in encodings]
-        block = lower(model, tokens, TURN, self._device)
-        queues: list[Tensor] = []
-        if self._turns:
-            pasts = [self._queue(state) for state in states]
-            queues = queues_of(model, block, pasts, counts)
-            now = torch.cat(
-                [_now(state) + torch.arange(n) for state, n in zip(states, counts, strict=True)]
-            ).to(self._device)
-            vectors = model.both_turns(*upper_turns(model, block, queues, counts, now, self._turns))
-            numbers = (now + 1)[:, None, None].expand(-1, block.latents.shape[1], 1)
-            rows = torch.cat([block.latents, numbers], -1)
+        contents = contents_of(
+            self._model, [encoding.ids for encoding in encodings], TURN, self._device
+        )
+        readings, start = [], 0
+        for state, turns in zip(states, parts, strict=True):
+            part = slice(start, start + len(turns))
+            readings.append(self._evolve(state, turns, encodings[part], contents[part]))
+            start = part.stop
+        return readings
+
+    def _evolve(
+        self,
+        state: State[Turn],
+        turns: Sequence[Turn],
+        encodings: Sequence[Encoding],
+        contents: Tensor,
+    ) -> list[Reading]:
+        """Return the readings of a memory's next turns from their contents, (N, H)."""
+        model, hidden = self._model, self._model.config.hidden
+        passages = [
+            self._read_passages(self._passages(turn, encoding))
+            for turn, encoding in zip(turns, encodings, strict=True)
+        ]
+        if not self._turns:
+            latents = contents.new_zeros(len(turns), 0, 0)
+            vectors, parts = contents, passages
         else:
-            vectors, rows = upper_alone(model, block), block.latents.new_zeros(len(tokens), 0, 0)
-        pairs = list(map(Reading, _numpy(vectors), _numpy(rows)))
-        owners = [(job, n) for job, count in enumerate(counts) for n in range(count)]
-        for place, (job, n) in enumerate(owners):
-            if texts := self._passages(flat[place], encodings[place]):
-                seen = queues[job][: n - counts[job]] if queues else None
-                embeddings = self._read_passages(texts, seen, _now(states[job]) + n)
-                pairs[place] = replace(pairs[place], passages=embeddings)
-        ends = np.cumsum(counts).tolist()
-        return [pairs[end - n : end] for end, n in zip(ends, counts, strict=True)], queues
-
-    def _read_passages(self, texts: Sequence[Tokens], queue: Tensor | None, now: float) -> Vectors:
-        """Read the passages of a turn: (P, D).
-
-        Args:
-            texts: The passages.
-            queue: The latents of earlier turns, (P, L, W); None without memory.
-            now: The number of turns read before it.
-        """
-        model, parts = self._model, []
-        for start in range(0, len(texts), BLOCK):
-            some = texts[start : start + BLOCK]
-            block = lower(model, some, TURN, self._device)
-            if queue is None:
-                vectors = upper_alone(model, block)
-            else:
-                count = len(some)
-                times = torch.full([count], now, device=self._device)
-                place = [len(queue)] * count
-                vectors = model.both_turns(
-                    *upper_turns(model, block, [queue], [count], times, self._turns, place)
+            queue = torch.tensor(state.queue, device=self._device)
+            now = _now(state) + torch.arange(len(turns), device=self._device)
+            rows = torch.cat([contents, now[:, None] + 1], -1)
+            seen, first = torch.cat([queue[:, :hidden], contents]), len(queue)
+            before = model.before(seen, self._turns)[first:]
+            mentions = model.mentions(model.subjects(seen), self._turns)[first:]
+            vectors = model.turn_vectors(contents, before, now, mentions)
+            latents = rows[:, None]
+            parts = [
+                model.turn_vectors(
+                    passage,
+                    before[n].expand(len(passage), -1),
+                    now[n].expand(len(passage)),
+                    mentions[n].expand(len(passage)),
                 )
-            parts.append(WEIGHT * _numpy(vectors))
-        return np.concatenate(parts)
+                for n, passage in enumerate(passages)
+            ]
+        return [
+            Reading(vector, latent, passages=WEIGHT * _numpy(part)) if len(part) else Reading(vector, latent)
+            for vector, latent, part in zip(_numpy(vectors), _numpy(latents), parts, strict=True)
+        ]
+
+    def _read_passages(self, texts: Sequence[Tokens]) -> Tensor:
+        """Read the passages of a turn alone: (P, H)."""
+        return contents_of(self._model, texts, TURN, self._device)
 
     def _passages(self, turn: Turn, encoding: Encoding) -> list[Tokens]:
         """Return the word pieces of each passage after the beginning of a turn; none for a short turn.
@@ -230,21 +222,11 @@ class MiniEncoder:
         """Return the length of `text` in word pieces, uncut."""
         return len(self._whole.encode(text, add_special_tokens=False).ids)
 
-    def _queue(self, state: State[Turn]) -> Tensor:
-        """Return the queue's latents in the form that the upper layers read, (P, L, W)."""
-        queue = self._queues.get(state.key)
-        if queue is None:
-            config = self._model.config
-            dtype = self._model.roles.dtype
-            rows = torch.tensor(state.queue[:, :-1], device=self._device, dtype=dtype)
-            queue = self._model.show(rows.reshape(-1, config.latents, config.hidden))
-            self._queues.put(state.key, queue)
-        return queue
-
 
 def _now(state: State[Turn]) -> float:
     """Return how many turns were read so far: the newest latent contains its turn's number."""
     return float(state.latents[-1, -1]) if len(state.latents) else 0.0
+
 
 
 def _blocks(counts: Sequence[int]) -> Iterator[list[tuple[int, int, int]]]:

@@ -1,21 +1,22 @@
-"""The small encoder's network: MiniLM whose upper layers see a queue of earlier turns.
+"""The small encoder's network: MiniLM, a context of the turns before, and coordinates of order.
 
-The lower layers read a text alone and write its latents. They need no memory, so the latents of a
-whole history are computed at once, both in training and at run time. The upper layers read the same
-text again with attention to the latents of earlier turns.
+A text is read alone. A turn's context is the direction of a weighted sum: its own embedding and those of
+the turns before it, of which near and similar ones count most. Both are in the turn's embedding, with coordinates that encode when the
+turn was said and how often its subject came up before. A query weighs the text against the context, and
+its own coordinates of order encode which end of time it asks for.
 
-Shapes: N texts with R tokens in all, K latents in memory, H hidden units. The tokens of all texts are
-the rows of one matrix, shortest text first, without padding: linear layers map all of them in one
-product, and only attention treats texts of different lengths separately. States and latents have the
-type of the weights; embeddings and counts are float32.
+So only the text costs time, and a whole history is read in parallel, in training and at run time.
+
+Shapes: N texts with R tokens in all, H hidden units. The tokens of all texts are the rows of one matrix,
+shortest text first, without padding: linear layers map all of them in one product, and only attention
+treats texts of different lengths separately. States have the type of the weights; embeddings and counts
+are float32.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -24,29 +25,9 @@ from torch.nn import functional as F
 from evomem.mini.config import CLOCK_SCALES, MENTION_SCALES, MiniConfig
 
 TURN, QUERY = 0, 1
-AGES = 16  # buckets for the age of a latent, two per doubling: up to 256 turns
-UNSEEN = AGES  # the bucket of latents that a text cannot see
 EPS = 1e-12  # epsilon of BERT's layer norms
 Lengths = Sequence[tuple[int, int]]
 """(n, T) for each length T: the number of texts that have it. They are consecutive."""
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Queues of latents, and which of the latents each text may attend to."""
-
-    seen: Tensor
-    """(M, K, W), the latents of M memories as `MiniModel.show` gives them; padded at the end."""
-    owner: Tensor
-    """(N,) int64: the index of the memory that each text belongs to."""
-    bucket: Tensor
-    """(N, K) int64: the age of each latent (`bucket`), or `UNSEEN`."""
-    now: Tensor
-    """(N,) the number of turns read before each text."""
-
-    def of_texts(self, seen: Tensor) -> Tensor:
-        """Return the rows of `seen`, (M, ...), for each text: (N, ...); (1, ...) if there is one memory."""
-        return seen if len(seen) == 1 else seen[self.owner]
 
 
 class Grow(nn.Linear):
@@ -81,72 +62,8 @@ class Layer(nn.Module):
         return self.last_norm(x + self.shrink(self.grow(x)))  # type: ignore[no-any-return]
 
 
-class Recall(nn.Module):
-    """Cross-attention from a text's tokens to the queue. Its output is zero before training."""
-
-    def __init__(self, config: MiniConfig) -> None:
-        super().__init__()
-        self.heads = config.heads
-        self.query = nn.Linear(config.hidden, config.hidden)
-        self.key = nn.Linear(config.hidden, config.hidden)
-        self.value = nn.Linear(config.hidden, config.hidden)
-        self.out = nn.Linear(config.hidden, config.hidden, bias=False)
-        nn.init.zeros_(self.out.weight)
-        self.nothing = nn.Parameter(torch.zeros(config.heads, config.hidden // config.heads))
-        """A key whose value is zero: a head attends to it when nothing in the queue is relevant."""
-        slope = torch.arange(config.heads) / config.heads
-        self.age = nn.Parameter(-0.5 * slope[:, None] * torch.arange(AGES))
-        """(heads, AGES): at first, some heads prefer recent turns, others none."""
-
-    def look(self, latents: Tensor) -> Tensor:
-        """Return the keys and values of latents (..., H): (..., 2 H)."""
-        return torch.cat([self.key(latents), self.value(latents)], -1)
-
-    def forward(self, x: Tensor, lengths: Lengths, seen: Tensor, memory: Memory) -> Tensor:
-        """Map (R, H) to (R, H); `seen` is the result of `look`, (M, K, 2 H)."""
-        keys_and_values = torch.unflatten(memory.of_texts(seen), -1, (2, self.heads, -1))
-        pairs = keys_and_values.permute(2, 0, 3, 1, 4)  # (2, N or 1, heads, K, d)
-        nothing = torch.stack([self.nothing, torch.zeros_like(self.nothing)])[:, None, :, None]
-        pairs = torch.cat([pairs, nothing.expand(-1, pairs.shape[1], -1, -1, -1)], 3)
-        k, v = pairs.expand(-1, len(memory.bucket), -1, -1, -1)
-        unseen = self.age.new_full((self.heads, 1), -torch.inf)
-        bias = torch.cat([self.age, unseen], 1)[:, memory.bucket].transpose(0, 1)  # (N, heads, K)
-        bias = F.pad(bias, (0, 1))[:, :, None]
-        counts = [count for count, _ in lengths]
-        queries = by_length(self.query(x).view(len(x), self.heads, -1), lengths)
-        mixed = []
-        parts = (torch.split(tensor, counts) for tensor in (k, v, bias))
-        for q, keys, values, ages in zip(queries, *parts, strict=True):
-            attended = F.scaled_dot_product_attention(
-                q.transpose(1, 2), keys, values, attn_mask=ages
-            )
-            mixed.append(attended.transpose(1, 2).reshape(-1, x.shape[1]))
-        return x + self.out(_concatenate(mixed))  # type: ignore[no-any-return]
-
-
-class Writer(nn.Module):
-    """Pools a text's token states into L latents; the mean of all tokens before training."""
-
-    def __init__(self, config: MiniConfig) -> None:
-        super().__init__()
-        self.look = nn.Parameter(torch.zeros(config.latents, config.hidden))
-        self.project = nn.Linear(config.hidden, config.hidden)
-        nn.init.eye_(self.project.weight)
-        nn.init.zeros_(self.project.bias)
-        self.norm = nn.LayerNorm(config.hidden)
-
-    def forward(self, x: Tensor, lengths: Lengths) -> Tensor:
-        """Map (R, H) to (N, L, H)."""
-        scores = by_length(x @ self.look.T / math.sqrt(x.shape[-1]), lengths)  # (n, T, L)
-        pooled = [
-            weights.transpose(1, 2).softmax(-1) @ texts
-            for weights, texts in zip(scores, by_length(x, lengths), strict=True)
-        ]
-        return self.norm(self.project(_concatenate(pooled)))  # type: ignore[no-any-return]
-
-
 class MiniModel(nn.Module):
-    """Maps tokens and memory to embeddings, in steps that training and inference combine."""
+    """Maps tokens and earlier turns to embeddings, in steps that training and inference combine."""
 
     def __init__(self, config: MiniConfig) -> None:
         super().__init__()
@@ -156,126 +73,93 @@ class MiniModel(nn.Module):
         self.roles = nn.Parameter(torch.zeros(2, config.hidden))
         self.norm = nn.LayerNorm(config.hidden, eps=EPS)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
-        self.write = Writer(config)
-        # One before every upper layer, and one before pooling.
-        self.recall = nn.ModuleList(
-            Recall(config) for _ in range(config.layers - config.write_layer + 1)
-        )
         self.match = nn.Linear(config.hidden, config.match)
         self.match_scale = nn.Parameter(torch.tensor(10.0))
         self.match_bar = nn.Parameter(torch.tensor(0.9))
-        clock = 2 * len(CLOCK_SCALES)
-        last = nn.Linear(128, config.order + 1)
+        last = nn.Linear(128, config.order)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
+        clock = 2 * len(CLOCK_SCALES)
         self.ask = nn.Sequential(nn.Linear(config.hidden + clock, 128), nn.GELU(), last)
 
-    def lower(self, ids: Tensor, lengths: Lengths, role: int) -> Tensor:
-        """Read texts alone: token ids (R,) to states (R, H)."""
+    def forward(self, ids: Tensor, lengths: Lengths, role: int) -> Tensor:
+        """Read texts alone: token ids (R,) to contents (N, H), float32, unit rows."""
         places = of_positions(self.places.weight, lengths)
         x: Tensor = self.norm(self.words(ids) + places + self.roles[role])
-        for layer in self.layers[: self.config.write_layer]:
+        for layer in self.layers:
             x = layer(x, lengths)
-        return x
+        return direction(x, lengths)
 
-    def show(self, latents: Tensor) -> Tensor:
-        """Return latents (..., H) in the form that the upper layers read: (..., W).
+    def before(self, contents: Tensor, turns: int) -> Tensor:
+        """Return the weighted sums of the turns before each of consecutive turns, (N, H).
 
-        It holds the keys and values of every recall, and the key that identifies the subject.
-        """
-        looks = [recall.look(latents) for recall in self._recalls()]
-        return torch.cat([*looks, F.normalize(self.match(latents), dim=-1)], -1)
-
-    def upper(self, x: Tensor, lengths: Lengths, memory: Memory | None) -> tuple[Tensor, Tensor]:
-        """Run the upper layers twice, without and with `memory`: states (R, H) to two (N, H).
-
-        Both results have unit length. They share every pass, so that weights are read once; without
-        a memory they are equal.
-        """
-        layers = self.layers[self.config.write_layer :]
-        if memory is None or not memory.seen.shape[1]:
-            for layer in layers:
-                x = layer(x, lengths)
-            alone = direction(x, lengths)
-            return alone, alone
-        alone = evolved = x
-        *looks, _ = torch.split(memory.seen, self._widths(), -1)
-        *recalls, last = self._recalls()
-        both = [*lengths, *lengths] if len(lengths) > 1 else [(2 * n, t) for n, t in lengths]
-        for layer, recall, look in zip(layers, recalls, looks, strict=False):
-            stacked = layer(torch.cat([alone, recall(evolved, lengths, look, memory)]), both)
-            alone, evolved = stacked.chunk(2)
-        evolved = last(evolved, lengths, looks[-1], memory)
-        return direction(alone, lengths), direction(evolved, lengths)
-
-    def alike(self, latents: Tensor, others: Tensor) -> Tensor:
-        """Return scores (N, K), positive where latents, (N, H) and (K, H), share a subject."""
-        left = F.normalize(self.match(latents), dim=-1)
-        right = F.normalize(self.match(others), dim=-1)
-        return self.match_scale * (left @ right.T - self.match_bar)
-
-    def mentions(self, latents: Tensor, memory: Memory) -> Tensor:
-        """Return how many of the queue's turns share the subject of each turn, (N,).
+        Turns count the more, the nearer and the more alike they are.
 
         Args:
-            latents: The latents of each turn, (N, L, H).
-            memory: The queues; the first latent of each turn is compared.
+            contents: (N, H), unit rows.
+            turns: The length of the queue.
         """
-        step = self.config.latents
-        subject = F.normalize(self.match(latents[:, 0]), dim=-1)[:, :, None]
-        known = memory.of_texts(memory.seen[:, ::step, -self.config.match :])
-        likeness = self.match_scale * ((known @ subject)[..., 0] - self.match_bar)
-        return (likeness.float().sigmoid() * (memory.bucket[:, ::step] < UNSEEN)).sum(-1)
+        config = self.config
+        total = torch.zeros_like(contents)
+        for age in range(1, min(config.near, turns, len(contents) - 1) + 1):
+            cosines = (contents[age:] * contents[:-age]).sum(-1, keepdim=True)
+            weights = config.least + config.gain * (cosines - config.alike).clamp(min=0)
+            total[age:] += config.fade ** (age - 1) * weights * contents[:-age]
+        return total
 
-    def turn_vectors(self, content: Tensor, now: Tensor, mentions: Tensor) -> Tensor:
-        """Combine an evolved turn's content (N, H), number (N,) and mentions (N,) to (N, E), unit rows."""
+    def subjects(self, contents: Tensor) -> Tensor:
+        """Return the keys that identify the subjects of turns: (N, H) to (N, match), unit rows."""
+        keys: Tensor = self.match(contents.to(self.roles.dtype))
+        return F.normalize(keys.float(), dim=-1)
+
+    def alike(self, subjects: Tensor, others: Tensor) -> Tensor:
+        """Return scores (N, K), positive where keys (N, match) and (K, match) are of one subject."""
+        return self.match_scale.float() * (subjects @ others.T - self.match_bar.float())
+
+    def mentions(self, subjects: Tensor, turns: int) -> Tensor:
+        """Return how many of the `turns` turns before each turn share its subject: (N, match) to (N,)."""
+        places = torch.arange(len(subjects), device=subjects.device)
+        age = places[:, None] - places
+        return (self.alike(subjects, subjects).sigmoid() * ((age > 0) & (age <= turns))).sum(-1)
+
+    def turn_vectors(
+        self, contents: Tensor, before: Tensor, now: Tensor, mentions: Tensor
+    ) -> Tensor:
+        """Return the embeddings of turns: (N, D), unit rows.
+
+        Args:
+            contents: (N, H), unit rows.
+            before: (N, H) the sums of the turns before them.
+            now: (N,) the number of turns read before them.
+            mentions: (N,) how many of these share their subject.
+        """
         clock, count = self.config.clock_share, self.config.mention_share
+        text = math.sqrt((1 - clock - count) / 2)
         parts = [
-            content * math.sqrt(1 - clock - count),
+            contents * text,
+            F.normalize(contents + before, dim=-1) * text,
             dials(now + 1, CLOCK_SCALES) * math.sqrt(clock),
             dials(mentions, MENTION_SCALES) * math.sqrt(count),
         ]
         return torch.cat(parts, -1)
 
-    def query_vectors(self, content: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
-        """Combine an evolved query's content (N, H) and time (N,) to (N, E), not of unit length.
+    def asked(self, contents: Tensor, now: Tensor) -> Tensor:
+        """Return the coordinates of order of queries: contents (N, H) and times (N,) to (N, order).
 
-        The coordinates of order encode which end of time the query asks for, and how strongly;
-        they are zero before training. The second tensor, (N, 1) in 0 .. 1, is the query's weight of
-        a turn's evolved reading.
+        They encode which end of time a query asks for, and how strongly; zero before training.
         """
-        seen = torch.cat([content * math.sqrt(content.shape[-1]), dials(now, CLOCK_SCALES)], -1)
-        asked = self.ask(seen.to(self.roles.dtype)).float()
-        share = torch.sigmoid(asked[:, -1:] + self.config.lean)
-        return torch.cat([content, 4 * asked[:, :-1]], -1), share
+        seen = torch.cat([contents * math.sqrt(contents.shape[-1]), dials(now, CLOCK_SCALES)], -1)
+        order: Tensor = self.ask(seen.to(self.roles.dtype))
+        return 4 * order.float()
 
-    def both_turns(self, alone: Tensor, evolved: Tensor) -> Tensor:
-        """Concatenate a turn's two readings, (N, H) and (N, E), to (N, D), unit rows.
+    def query_vectors(self, contents: Tensor, asked: Tensor) -> Tensor:
+        """Combine contents (N, H) and coordinates of order to (N, D), not of unit length.
 
-        The content has the same weight in both.
+        Products with `turn_vectors` are cosines of texts and contexts, weighted, plus what order adds.
         """
-        order = self.config.clock_share + self.config.mention_share
-        share = (1 - order) / (2 - order)
-        return torch.cat([alone * math.sqrt(share), evolved * math.sqrt(1 - share)], -1)
-
-    def both_queries(self, alone: Tensor, evolved: Tensor, share: Tensor) -> Tensor:
-        """Weigh the two readings of a turn for a query: (N, H), (N, E), (N, 1) to (N, D), unit rows."""
-        return F.normalize(self.weighed(alone, evolved, share), dim=-1)
-
-    def weighed(self, alone: Tensor, evolved: Tensor, share: Tensor) -> Tensor:
-        """Return `both_queries` before they are normalised.
-
-        Their products with `both_turns` have the scale of cosines, which training needs.
-        """
-        order = self.config.clock_share + self.config.mention_share
-        size = math.sqrt((2 - order) / (1 - order))
-        return torch.cat([alone * (1 - share), evolved * share], -1) * size
-
-    def _recalls(self) -> list[Recall]:
-        return [cast(Recall, recall) for recall in self.recall]
-
-    def _widths(self) -> list[int]:
-        return [2 * self.config.hidden] * len(self.recall) + [self.config.match]
+        share = self.config.context_share
+        text = math.sqrt((1 - self.config.clock_share - self.config.mention_share) / 2)
+        return torch.cat([contents * (1 - share), contents * share, asked], -1) / text
 
 
 def by_length(x: Tensor, lengths: Lengths) -> list[Tensor]:
@@ -310,9 +194,3 @@ def dials(value: Tensor, scales: tuple[float, ...]) -> Tensor:
     scale = torch.tensor(scales, device=value.device)
     angle = value[:, None] / (value[:, None] + scale) * (math.pi / 2)
     return torch.cat([angle.cos(), angle.sin()], -1) / math.sqrt(len(scales))
-
-
-def bucket(age: Tensor, most: int) -> Tensor:
-    """Return the buckets of ages in turns, two per doubling; `UNSEEN` outside 1 .. `most`."""
-    buckets = (2 * age.clamp(min=1).float().log2()).long().clamp(max=AGES - 1)
-    return buckets.masked_fill((age < 1) | (age > most), UNSEEN)

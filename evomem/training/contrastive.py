@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evomem.mini.model import QUERY, TURN, MiniModel
-from evomem.mini.reading import Tokens, lower, queues_of, upper_alone, upper_queries, upper_turns
+from evomem.mini.reading import Tokens, contents_of
 
 TEMPERATURE = 0.05  # chosen for the small encoder; EvoEmbedding trains with 0.1
-ALONE = 0.5  # total weight of the losses of each reading alone
-EVOLVED = 0.25
+ALONE = 0.5  # weight of the loss of the text alone
+NEUTRAL = 0.05  # weight of the order that is asked for by questions that do not depend on order
 THREADS = 0.2  # weight of recognising turns about the same thing
 
 
@@ -39,55 +39,47 @@ def loss_of(model: MiniModel, sample: Sample) -> tuple[Tensor, float]:
     scores = score(model, sample)
     loss = retrieval(scores.both, sample.evidence)
     if sample.queue:
-        loss = loss + EVOLVED * retrieval(scores.evolved, sample.evidence)
         plain = [row for row, rivals in enumerate(sample.rivals) if not rivals]
-        if plain:  # questions that do not depend on order must work without memory, too
+        if plain:  # questions that do not depend on order must work without memory, and ask for none
             loss = loss + ALONE * retrieval(
                 scores.alone[plain], [sample.evidence[r] for r in plain]
             )
+            loss = loss + NEUTRAL * scores.asked[plain].square().sum(-1).mean()
         if sample.threads:
-            loss = loss + THREADS * recognition(model, scores.latents[:, 0], sample.threads)
+            loss = loss + THREADS * recognition(model, scores.subjects, sample.threads)
     return loss, recall(scores.both, sample.evidence, 10)
 
 
 @dataclass(frozen=True, slots=True)
 class Similarities:
-    """The similarity of each question (Q) to each turn (N), by the reading that is compared."""
+    """The similarity of each question (Q) to each turn (N), and what it is made of."""
 
     alone: Tensor
     """(Q, N) cosines of texts read alone."""
-    evolved: Tensor
-    """(Q, N) cosines of texts read with the queue; `alone` if the memory is disabled."""
     both: Tensor
-    """(Q, N) products of the combined readings; the length of a query does not change its ranking."""
-    latents: Tensor
-    """(N, L, H)."""
+    """(Q, N) products of embeddings; `alone` if the memory is disabled."""
+    asked: Tensor
+    """(Q, order) the questions' coordinates of order."""
+    subjects: Tensor
+    """(N, match) the keys of the turns' subjects."""
 
 
 def score(model: MiniModel, sample: Sample) -> Similarities:
     """Read a history and its questions, each text once."""
     now = sample.now
-    read, asked = (
-        lower(model, texts, role, now.device)
+    turns, questions = (
+        contents_of(model, texts, role, now.device)
         for texts, role in ((sample.turns, TURN), (sample.questions, QUERY))
     )
+    alone, subjects = questions @ turns.T, model.subjects(turns)
+    asked = model.asked(questions, now[-1:].expand(len(questions)))
     if not sample.queue:
-        alone = upper_alone(model, asked) @ upper_alone(model, read).T
-        return Similarities(alone, alone, alone, read.latents)
-    counts = [len(sample.turns)], [len(sample.questions)]
-    nothing = model.show(read.latents[:0])
-    queues = queues_of(model, read, [nothing], counts[0])
-    turns, evolved_turns = upper_turns(model, read, queues, counts[0], now[:-1], sample.queue)
-    questions, evolved_questions, share = upper_queries(
-        model, asked, queues, counts[1], now[-1:].expand(counts[1][0]), sample.queue
+        return Similarities(alone, alone, asked, subjects)
+    mentions = model.mentions(subjects, sample.queue)
+    embedded = model.turn_vectors(turns, model.before(turns, sample.queue), now[:-1], mentions)
+    return Similarities(
+        alone, model.query_vectors(questions, asked) @ embedded.T, asked, subjects
     )
-    alone = questions @ turns.T
-    evolved = evolved_questions @ evolved_turns.T
-    combined = (
-        model.weighed(questions, evolved_questions, share)
-        @ model.both_turns(turns, evolved_turns).T
-    )
-    return Similarities(alone, evolved, combined, read.latents)
 
 
 def retrieval(scores: Tensor, evidence: Sequence[tuple[int, ...]]) -> Tensor:
@@ -117,15 +109,15 @@ def against_the_rest(logits: Tensor, evidence: Sequence[tuple[int, ...]]) -> Ten
     return losses.sum(1) / right.sum(1)
 
 
-def recognition(model: MiniModel, latents: Tensor, threads: Sequence[tuple[int, ...]]) -> Tensor:
-    """Return the loss of recognising the turns of one thread among all, by their latents (N, H)."""
-    same = torch.zeros(len(latents), len(latents), dtype=torch.bool)
+def recognition(model: MiniModel, subjects: Tensor, threads: Sequence[tuple[int, ...]]) -> Tensor:
+    """Return the loss of recognising the turns of one thread among all, by their keys (N, match)."""
+    same = torch.zeros(len(subjects), len(subjects), dtype=torch.bool)
     known = sorted({turn for thread in threads for turn in thread})
     for thread in threads:
         for turn in thread:
             same[turn, list(thread)] = True
-    likeness = model.alike(latents[known], latents)
-    same, own = same[known], torch.eye(len(latents), dtype=torch.bool)[known]
+    likeness = model.alike(subjects[known], subjects)
+    same, own = same[known], torch.eye(len(subjects), dtype=torch.bool)[known]
     return F.softplus(-likeness)[same & ~own].mean() + F.softplus(likeness)[~same].mean()
 
 

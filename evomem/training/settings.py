@@ -81,7 +81,9 @@ class MiniSettings(Settings):
     """The settings of the small encoder."""
 
     fresh_lr: float = option(
-        6e-4, "peak rate of the weights that MiniLM lacks; --lr is for its layers"
+        6e-4,
+        "peak rate of the weights that MiniLM lacks; --lr is for its layers, and with --lr 0 only "
+        "order is trained",
     )
     tokens: int = option(64, "maximum tokens of a text; longer texts are cut", least=3)
     drop_memory: float = option(0.15, "share of histories read without memory", below=1.0001)

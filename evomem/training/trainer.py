@@ -23,6 +23,8 @@ from evomem.training.sources import Base
 
 BASE = ("words.", "places.", "norm.", "layers.")
 """The weights that MiniLM provides; all others start untrained and have a higher learning rate."""
+TEXT = (*BASE, "roles")
+"""The weights that a text's own embedding depends on."""
 QUEUES = (8, 16, 32, 64, 96)
 DRIFTS = (1, 1, 1, 2, 5, 10)  # turns counted per turn of a sample, to imitate longer histories
 
@@ -46,6 +48,8 @@ class Trainer:
         tokenizer.no_padding()
         tokenizer.enable_truncation(settings.tokens)
         freeze_tables(model)
+        if not settings.lr:
+            freeze_text(model)
         groups: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
@@ -122,7 +126,8 @@ class Trainer:
             cut = excerpt(history, rng.randrange(1 + len(history.turns) // 3), len(history.turns))
             history = cut if cut.questions else history
         chosen = rng.sample(history.questions, min(self.settings.questions, len(history.questions)))
-        off = rng.random() < self.settings.drop_memory
+        dropped = rng.random() < self.settings.drop_memory
+        off = dropped and self.settings.lr > 0  # without memory, there is no order to train
         start = 0 if rng.random() < 0.5 else int(math.exp(rng.uniform(0, math.log(1500))))
         now = start + rng.choice(DRIFTS) * torch.arange(len(history.turns) + 1.0)
         return Sample(
@@ -143,6 +148,13 @@ def freeze_tables(model: MiniModel) -> None:
     """Exclude the tables of words and positions from training: no gradients are computed for them."""
     model.words.weight.requires_grad_(False)
     model.places.weight.requires_grad_(False)
+
+
+def freeze_text(model: MiniModel) -> None:
+    """Exclude everything from training that a text's own embedding depends on."""
+    for name, parameter in model.named_parameters():
+        if name.startswith(TEXT):
+            parameter.requires_grad_(False)
 
 
 def train_mini(

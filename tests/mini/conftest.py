@@ -5,7 +5,7 @@ from evomem.mini import weights
 from evomem.mini.config import MiniConfig
 from evomem.mini.model import MiniModel
 
-TINY = MiniConfig(hidden=24, layers=3, heads=2, inner=48, turns=6, write_layer=2, match=8)
+TINY = MiniConfig(hidden=24, layers=3, heads=2, inner=48, turns=6, match=8)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from evomem.mini.encoder import TOKENIZER
 from evomem.mini.model import QUERY, TURN
-from evomem.mini.reading import lower, queues_of, upper_queries, upper_turns
+from evomem.mini.reading import contents_of
 from evomem.mini.weights import from_minilm
 from evomem.testing import STORY
 
@@ -37,29 +37,19 @@ def tokens():
 
 
 @torch.no_grad()
-def test_untrained_turns_equal_minilm_whatever_the_memory_holds(model, expected):
-    past = model.show(torch.randn(3, model.config.latents, model.config.hidden))
-    block = lower(model, tokens(), TURN, past.device)
-    queues = queues_of(model, block, [past], [10])
-    alone, evolved = upper_turns(model, block, queues, [10], torch.arange(10.0), turns=8)
-    content = evolved[:, : model.config.hidden]
-    content = content / content.norm(dim=1, keepdim=True)
-    np.testing.assert_allclose(alone.numpy(), expected, atol=1e-5)
-    np.testing.assert_allclose(content.numpy(), expected, atol=1e-5)
+def test_untrained_texts_equal_minilm(model, expected):
+    for role in (TURN, QUERY):
+        contents = contents_of(model, tokens(), role, torch.device("cpu"))
+        np.testing.assert_allclose(contents.numpy(), expected, atol=1e-5)
 
 
 @torch.no_grad()
-def test_untrained_queries_rank_as_minilm_does(model, expected):
-    nothing = model.show(torch.zeros(0, model.config.latents, model.config.hidden))
-    block = lower(model, tokens(), TURN, nothing.device)
-    queues = queues_of(model, block, [nothing], [10])
-    _, turns = upper_turns(model, block, queues, [10], torch.zeros(10), turns=8)
-    asked = lower(model, tokens(), QUERY, nothing.device)
-    _, queries, _ = upper_queries(model, asked, [nothing], [10], torch.zeros(10), turns=8)
-    share = 1 - model.config.clock_share - model.config.mention_share
-    np.testing.assert_allclose(
-        (queries @ turns.T).numpy() / share**0.5, expected @ expected.T, atol=1e-5
-    )
+def test_untrained_queries_rank_first_turns_as_minilm_does(model, expected):
+    contents = contents_of(model, tokens(), TURN, torch.device("cpu"))
+    nothing = torch.zeros(10)
+    turns = model.turn_vectors(contents, torch.zeros_like(contents), nothing, nothing)
+    queries = model.query_vectors(contents, model.asked(contents, nothing))
+    np.testing.assert_allclose((queries @ turns.T).numpy(), expected @ expected.T, atol=1e-5)
 
 
 def test_the_packaged_tokenizer_is_minilms():

@@ -30,7 +30,7 @@ def test_the_loss_falls_and_the_weights_load(make_model, tokenizer, tmp_path):
     losses = [entry["loss"] for entry in log(tmp_path) if "loss" in entry]
     assert sum(losses[-6:]) < 0.9 * sum(losses[:6])
     assert "dev_recall@10" in log(tmp_path)[-1]
-    assert load(str(tmp_path / "model.safetensors")).spec.latents == 2
+    assert load(str(tmp_path / "model.safetensors")).spec.latents == 1
 
 
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(make_model, tokenizer, tmp_path):
@@ -78,13 +78,23 @@ def test_the_log_says_the_learning_rate_of_every_step(make_model, tokenizer, tmp
     assert rates[0] < rates[1] > rates[2] > rates[3] > 1e-4
 
 
-def test_memory_that_is_always_dropped_learns_nothing_about_the_queue(
-    make_model, tokenizer, tmp_path
-):
+def test_memory_that_is_always_dropped_learns_nothing_about_order(make_model, tokenizer, tmp_path):
     run = trainer(make_model, tokenizer, tmp_path, steps=3, drop_memory=1.0)
-    before = run.model.recall[0].key.weight.clone()
+    before = run.model.ask[0].weight.clone()
     run.one_step()
-    assert torch.allclose(before, run.model.recall[0].key.weight, atol=1e-3)
+    assert torch.allclose(before, run.model.ask[0].weight, atol=1e-3)
+
+
+def test_with_a_learning_rate_of_zero_only_order_is_trained(make_model, tokenizer, tmp_path):
+    run = trainer(make_model, tokenizer, tmp_path, steps=3, lr=0.0, drop_memory=0.0)
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    run.run()
+    changed = {
+        name.split(".")[0]
+        for name, value in run.model.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert changed == {"ask", "match", "match_scale", "match_bar"}
 
 
 def test_texts_that_share_a_pass_give_the_loss_and_gradients_of_one_text_at_a_time(
