@@ -89,7 +89,7 @@ docs: .venv-docs/ready
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
 	@echo "open site/index.html"
 
-# The run of evomem/mini/MODEL_CARD.md.
+# The data and seed of evomem/mini/MODEL_CARD.md, from MiniLM.
 CORPORA ?= ../shared/data/train
 train-mini: .venv/ready
 	$(BIN)/evomem train --base minilm --corpora $(CORPORA) --turns 36000 --length 112 --stories 150 --steps 440 --questions 48 --seed 1 --out results/mini

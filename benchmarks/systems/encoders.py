@@ -35,6 +35,11 @@ class Memo:
         """The spec of the encoder."""
         return self._encoder.spec
 
+    @property
+    def order(self) -> int:
+        """The number of coordinates at the end of an embedding that encode order; 0 if it has none."""
+        return int(getattr(self._encoder, "order", 0))
+
     def read(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
         """See `Encoder.read`."""
         if self._recurrent:

@@ -82,6 +82,11 @@ class MiniEncoder:
         """Name, fingerprint and shapes."""
         return self._spec
 
+    @property
+    def order(self) -> int:
+        """The number of coordinates at the end of an embedding that encode order; 0 without memory."""
+        return self._model.config.order if self._turns else 0
+
     def read(self, state: State[Turn], turns: Sequence[Turn]) -> list[Reading]:
         """See `Encoder.read`. Splits differ by the order of floating-point sums, about 1e-6."""
         return self.read_batch([(state, turns)])[0]
@@ -128,9 +133,7 @@ class MiniEncoder:
             return [np.zeros((0, self._spec.dim), np.float32) for _ in jobs]
         model = self._model
         encodings = self._tokenizer.encode_batch([text for _, texts in jobs for text in texts])
-        vectors = contents_of(
-            model, [encoding.ids for encoding in encodings], QUERY, self._device
-        )
+        vectors = contents_of(model, [encoding.ids for encoding in encodings], QUERY, self._device)
         if self._turns:
             now = torch.tensor([_now(state) for state, texts in jobs for _ in texts])
             asked = model.asked(vectors, now.to(self._device))
@@ -188,7 +191,9 @@ class MiniEncoder:
                 for n, passage in enumerate(passages)
             ]
         return [
-            Reading(vector, latent, passages=WEIGHT * _numpy(part)) if len(part) else Reading(vector, latent)
+            Reading(vector, latent, passages=WEIGHT * _numpy(part))
+            if len(part)
+            else Reading(vector, latent)
             for vector, latent, part in zip(_numpy(vectors), _numpy(latents), parts, strict=True)
         ]
 
@@ -226,7 +231,6 @@ class MiniEncoder:
 def _now(state: State[Turn]) -> float:
     """Return how many turns were read so far: the newest latent contains its turn's number."""
     return float(state.latents[-1, -1]) if len(state.latents) else 0.0
-
 
 
 def _blocks(counts: Sequence[int]) -> Iterator[list[tuple[int, int, int]]]:

@@ -14,7 +14,7 @@ from evomem.mini.reading import Tokens, contents_of
 
 TEMPERATURE = 0.05  # chosen for the small encoder; EvoEmbedding trains with 0.1
 ALONE = 0.5  # weight of the loss of the text alone
-NEUTRAL = 0.05  # weight of the order that is asked for by questions that do not depend on order
+NEUTRAL = 0.5  # weight of the order that is asked for by questions that do not depend on order
 THREADS = 0.2  # weight of recognising turns about the same thing
 
 
@@ -40,7 +40,9 @@ def loss_of(model: MiniModel, sample: Sample) -> tuple[Tensor, float]:
     loss = retrieval(scores.both, sample.evidence)
     if sample.queue:
         plain = [row for row, rivals in enumerate(sample.rivals) if not rivals]
-        if plain:  # questions that do not depend on order must work without memory, and ask for none
+        if (
+            plain
+        ):  # questions that do not depend on order must work without memory, and ask for none
             loss = loss + ALONE * retrieval(
                 scores.alone[plain], [sample.evidence[r] for r in plain]
             )
@@ -77,9 +79,7 @@ def score(model: MiniModel, sample: Sample) -> Similarities:
         return Similarities(alone, alone, asked, subjects)
     mentions = model.mentions(subjects, sample.queue)
     embedded = model.turn_vectors(turns, model.before(turns, sample.queue), now[:-1], mentions)
-    return Similarities(
-        alone, model.query_vectors(questions, asked) @ embedded.T, asked, subjects
-    )
+    return Similarities(alone, model.query_vectors(questions, asked) @ embedded.T, asked, subjects)
 
 
 def retrieval(scores: Tensor, evidence: Sequence[tuple[int, ...]]) -> Tensor:

@@ -7,6 +7,7 @@ from benchmarks.datasets.base import Conversation, Question
 from benchmarks.quality import memory
 from benchmarks.quality.memory import TESTS, counterfactual, measure
 from benchmarks.quality.memory_cases import CASES
+from benchmarks.systems.encoders import Memo
 from evomem import HashEncoder, Turn
 
 TOPICS = ("violin", "submarine", "orchid", "passport", "glacier", "tractor", "saffron", "lantern")
@@ -67,6 +68,31 @@ def test_a_gain_from_history_dies_with_it_and_there_is_none_without_memory(conve
         assert used["gain"][test][0] > 0.3, test
     unused = measure(Alone(), conversations, 80, TESTS)
     assert {value[0] for value in unused["gain"].values()} == {0.0}
+
+
+class Ordered(Alone):
+    """The last coordinate encodes order: a question about one topic prefers turns that have it."""
+
+    order = 1
+
+    def embed_queries(self, state, queries):
+        rows = super().embed_queries(state, queries)
+        rows[:, -1] = [1.0 if "violin" in query else 0.0 for query in queries]
+        return rows
+
+
+def test_constant_order_replaces_the_coordinates_of_order_by_their_mean(conversations, monkeypatch):
+    seen = []
+    recalls = memory._recalls
+    monkeypatch.setattr(
+        memory, "_recalls", lambda *args: seen.append(args[1][0][1].copy()) or recalls(*args)
+    )
+    measured = measure(Memo(Ordered()), conversations, 80, ["constant order"])
+    assert set(measured["gain"]) == {"constant order"}
+    as_it_is, constant = seen
+    assert set(as_it_is[:, -1]) == {0.0, 1.0}
+    np.testing.assert_allclose(constant[:, -1], 1 / len(TOPICS))
+    np.testing.assert_array_equal(as_it_is[:, :-1], constant[:, :-1])
 
 
 def test_questions_are_asked_where_they_stand_and_of_earlier_turns_alone(conversations):

@@ -20,9 +20,7 @@ def make_model():
 
     def make():
         torch.manual_seed(0)
-        return MiniModel(
-            MiniConfig(hidden=32, layers=3, heads=2, inner=64, turns=8, match=8)
-        )
+        return MiniModel(MiniConfig(hidden=32, layers=3, heads=2, inner=64, turns=8, match=8))
 
     return make
 
