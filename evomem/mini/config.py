@@ -38,7 +38,7 @@ class MiniConfig:
     """... with this weight per unit of the cosine, ..."""
     least: float = 0.1
     """... and this weight in any case. A turn's own weight in its context is 1."""
-    context_share: float = 0.4
+    context_share: float = 0.25
     """A query's weight of a turn's context; the weight of its text alone is the rest."""
     clock_share: float = 0.125
     """Share of a turn's squared length that encodes when it was said."""
