@@ -84,9 +84,12 @@ class Ordered(Alone):
 def test_constant_order_replaces_the_coordinates_of_order_by_their_mean(conversations, monkeypatch):
     seen = []
     recalls = memory._recalls
-    monkeypatch.setattr(
-        memory, "_recalls", lambda *args: seen.append(args[1][0][1].copy()) or recalls(*args)
-    )
+
+    def recorded(scored, pairs, k):
+        seen.append(pairs[0][1].copy())
+        return recalls(scored, pairs, k)
+
+    monkeypatch.setattr(memory, "_recalls", recorded)
     measured = measure(Memo(Ordered()), conversations, 80, ["constant order"])
     assert set(measured["gain"]) == {"constant order"}
     as_it_is, constant = seen

@@ -366,7 +366,12 @@ async def test_a_client_loads_authorities_once_and_for_plain_http_never(monkeypa
     monkeypatch.setattr("evomem.client.transport.PAUSE", 0.001)  # it tries again and again
     loaded = []
     load = ssl.create_default_context
-    monkeypatch.setattr(ssl, "create_default_context", lambda **o: [loaded.append(o), load(**o)][1])
+
+    def counted(**options):
+        loaded.append(options)
+        return load(**options)
+
+    monkeypatch.setattr(ssl, "create_default_context", counted)
     with socket.create_server(("127.0.0.1", 0)) as server:  # which says nothing
         for scheme, times in (("http", 0), ("https", 1)):
             url = f"{scheme}://127.0.0.1:{server.getsockname()[1]}"
