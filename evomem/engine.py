@@ -192,7 +192,7 @@ class Engine:
             raise FingerprintMismatch(
                 f"the database was written by the encoder {stored.name!r} (fingerprint "
                 f"{stored.fingerprint[:12]}…), not by {passed.name!r} ({passed.fingerprint[:12]}…): open "
-                "it without encoder= to use that encoder, or read the turns into a new database"
+                "it with that encoder, or read its turns again with this one: evomem reencode"
             )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import threading
 import time
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import numpy as np
@@ -199,10 +200,26 @@ def test_an_unusable_query_vector_is_refused(location, db):
             broken.memory("a").search("hello")
 
 
+def test_a_database_whose_encoder_has_changed_since_is_refused_with_the_remedy(tmp_path):
+    class Older(HashEncoder):
+        @property
+        def spec(self):
+            return replace(super().spec, fingerprint="an older version")
+
+    path = str(tmp_path / "older.db")
+    with evomem.open(path, encoder=Older()) as db:
+        db.memory("a").add("hello")
+    with (
+        evomem.open(path) as db,
+        pytest.raises(FingerprintMismatch, match="an older ver.*evomem reencode"),
+    ):
+        db.memory("a").search("hello")
+
+
 def test_a_database_of_another_encoder_is_refused_and_left_alone(location, alice, db):
     before = log(alice)
     db.close()
-    with pytest.raises(FingerprintMismatch, match="hash:64"):
+    with pytest.raises(FingerprintMismatch, match="hash:64.*evomem reencode"):
         evomem.open(location, encoder="hash:64")
     with evomem.open(location) as again:
         assert log(again.memory("acme", "alice")) == before

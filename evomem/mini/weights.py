@@ -79,12 +79,19 @@ def load(file: Path) -> MiniModel:
     """Read what `save` wrote, as float32.
 
     Raises:
-        CheckpointError: A tensor is missing, is unknown, or has another shape.
+        CheckpointError: A tensor is missing, is unknown, or has another shape, or the configuration
+            is not of this version.
     """
     state = _read(file)
     with safe_open(file, "pt") as opened:
         described = (opened.metadata() or {}).get("config", "")
-    model = MiniModel(MiniConfig.from_json(described))
+    try:
+        model = MiniModel(MiniConfig.from_json(described))
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{file} has no weights for this version's small encoder: {error}; train it again "
+            "(docs/guides/training.md)"
+        ) from error
     scale = state.pop(SCALE, None)
     if scale is None or TABLE not in state:
         raise CheckpointError(f"{file} has no {TABLE} with its {SCALE}; is it whole?")

@@ -95,7 +95,8 @@ def _set_up(
         raise FingerprintMismatch(
             f"{connections.place} was written by the encoder {stored.name!r} (fingerprint "
             f"{stored.fingerprint[:12]}), not by {spec.name!r} ({spec.fingerprint[:12]}): open it "
-            "with that encoder, or use a new path for this one"
+            "with that encoder, use a new path for this one, or read the turns again with it: evomem "
+            "reencode"
         )
     if connections.seals.key_id != key_id(key):
         sealing.change_key(connections, key)

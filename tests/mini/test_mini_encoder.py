@@ -174,6 +174,15 @@ def test_weights_of_another_model_are_refused(tmp_path):
         load(str(file))
 
 
+def test_weights_of_an_earlier_version_are_refused_with_the_file_and_the_remedy(tmp_path):
+    from safetensors.torch import save_file
+
+    file = tmp_path / "model.safetensors"
+    save_file({"a": torch.zeros(2)}, file, {"config": '{"write_layer": 4, "hidden": 384}'})
+    with pytest.raises(CheckpointError, match=r"model\.safetensors.*write_layer.*train it again"):
+        load(str(file))
+
+
 def test_a_configuration_with_unknown_fields_is_refused():
     with pytest.raises(CheckpointError, match="unknown fields"):
         MiniConfig.from_json('{"wings": 2}')
