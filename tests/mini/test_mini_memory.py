@@ -10,6 +10,7 @@ from benchmarks.quality.memory import counterfactual
 from benchmarks.quality.memory_cases import CASES
 from evomem import Turn
 from evomem.mini import load
+from evomem.passages import WEIGHT
 from evomem.state import State
 from tests.mini.conftest import TINY
 
@@ -41,6 +42,22 @@ def test_mentions_are_counted_among_the_turns_of_the_queue(tiny_model, seed, cou
         earlier = subjects[max(0, now - turns) : now]
         expected = tiny_model.alike(subjects[now : now + 1], earlier).sigmoid().sum()
         torch.testing.assert_close(mentions, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_passages_of_a_long_turn_have_its_context_and_its_order(tiny_file):
+    encoder = load(str(tiny_file))
+    long = Turn(user="apples " * 800)
+    opening = Turn(user="We like apples.")
+    [alone] = encoder.read(State.empty(encoder.spec), [long])
+    _, later = encoder.read(State.empty(encoder.spec), [opening, long])
+    hidden = TINY.hidden
+    np.testing.assert_allclose(later.passages[:, :hidden], alone.passages[:, :hidden], atol=1e-5)
+    moved = np.abs(later.passages - alone.passages)[:, hidden : 2 * hidden].max(1)
+    assert moved.min() > 1e-3
+    for reading in (alone, later):
+        order = WEIGHT * reading.embedding[-encoder.order :]
+        for passage in reading.passages:
+            np.testing.assert_allclose(passage[-encoder.order :], order, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
