@@ -29,7 +29,7 @@ WEIGHTS = FOLDER / "model.safetensors"
 TOKENIZER = FOLDER / "tokenizer.json"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 FORMAT = "mini-3"  # increases when a change of the code changes the output
-BLOCK = 64  # maximum number of turns, or of passages, that are read at once
+BLOCK = 64  # maximum number of turns that are read at once
 PASSAGE = 120  # word pieces per passage of a longer text; a quarter of them overlap
 NAME = 16  # maximum word pieces of the speaker's name in front of a passage
 
@@ -166,7 +166,7 @@ class MiniEncoder:
         """Return the readings of a memory's next turns from their contents, (N, H)."""
         model, hidden = self._model, self._model.config.hidden
         passages = [
-            self._read_passages(self._passages(turn, encoding))
+            contents_of(model, self._passages(turn, encoding), TURN, self._device)
             for turn, encoding in zip(turns, encodings, strict=True)
         ]
         if not self._turns:
@@ -196,10 +196,6 @@ class MiniEncoder:
             else Reading(vector, latent)
             for vector, latent, part in zip(_numpy(vectors), _numpy(latents), parts, strict=True)
         ]
-
-    def _read_passages(self, texts: Sequence[Tokens]) -> Tensor:
-        """Read the passages of a turn alone: (P, H)."""
-        return contents_of(self._model, texts, TURN, self._device)
 
     def _passages(self, turn: Turn, encoding: Encoding) -> list[Tokens]:
         """Return the word pieces of each passage after the beginning of a turn; none for a short turn.

@@ -40,9 +40,8 @@ def loss_of(model: MiniModel, sample: Sample) -> tuple[Tensor, float]:
     loss = retrieval(scores.both, sample.evidence)
     if sample.queue:
         plain = [row for row, rivals in enumerate(sample.rivals) if not rivals]
-        if (
-            plain
-        ):  # questions that do not depend on order must work without memory, and ask for none
+        if plain:
+            # Questions that do not depend on order must work without memory, and ask for none.
             loss = loss + ALONE * retrieval(
                 scores.alone[plain], [sample.evidence[r] for r in plain]
             )
